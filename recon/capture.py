@@ -1,0 +1,126 @@
+"""Capture: what came in. Names, sizes, times, masks, GPS and the split of N usable photos; their pixels stay where they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.errors import WorkspaceError
+from recon.files import save_npz, write_json
+from recon.geometry import Array
+from recon.sparse import SparseModel, read_colmap, write_colmap
+
+MIN_PHOTOS = 3
+MIN_PHOTOS_FOR_HOLDOUT = 16
+
+
+@dataclass(frozen=True)
+class Capture:
+    """N usable photos, in the order of their names' code points. Sizes are those of the upright photo (EXIF orientation applied)."""
+
+    root: Path
+    """The folder that names are relative to. Never written to."""
+    names: tuple[str, ...]
+    """[N] POSIX paths relative to root; the identity of a photo everywhere."""
+    size: NDArray[np.int32]
+    """i32[N, 2], (width, height), upright."""
+    camera_id: NDArray[np.int32]
+    """i32[N], 0-based: photos with one id share their intrinsics."""
+    focal_prior: Array
+    """f64[N], pixels of the upright photo, from EXIF or a given model; NaN where not known."""
+    orientation: NDArray[np.uint8]
+    """u8[N], EXIF orientation 1..8 of the stored file; 1 is upright."""
+    exposure: Array
+    """f64[N], log2 of exposure time * ISO / aperture^2 (EV, relative), NaN where not known."""
+    sha256: tuple[str, ...]
+    """[N] of the file's bytes."""
+    split: tuple[str, ...]
+    """[N] "train" or "test"."""
+    protocol: str
+    """How the split was made, in words; goes into metrics.json."""
+    kind: str = "photos"
+    """"photos", "video", "colmap" or "transforms": what came in."""
+    time: Array | None = None
+    """f64[N], seconds from the first photo, or None."""
+    mask: tuple[str | None, ...] = ()
+    """[N] absolute or root-relative POSIX path of the photo's mask (white = use), or None; () when there are none."""
+    depth: tuple[str | None, ...] = ()
+    """[N] paths of depth images beside the photos, or None; () when there are none."""
+    gps: Array | None = None
+    """f64[N, 3] latitude deg, longitude deg, altitude m, WGS84; NaN rows where a photo has none; None when no photo has one."""
+    prior: SparseModel | None = None
+    """Given poses, in the order of `names`: sfm triangulates and never moves them."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def photo(self, index: int) -> Path:
+        """The photo's file."""
+        return self.root / self.names[index]
+
+    def mask_path(self, index: int) -> Path | None:
+        """The mask's file, or None."""
+        return self.root / self.mask[index] if self.mask and self.mask[index] else None  # type: ignore[operator]
+
+    @property
+    def test(self) -> NDArray[np.bool_]:
+        """bool[N]."""
+        return np.array([s == "test" for s in self.split], bool)
+
+
+def make_split(names: tuple[str, ...], holdout: str) -> tuple[tuple[str, ...], str]:
+    """The split and its protocol in words: every 8th of the sorted names is held out (index % 8 == 0).
+
+    Fewer than 16 photos, or holdout "none": nothing is held out.
+    """
+    if holdout == "none":
+        return ("train",) * len(names), "no photo held out (asked for)"
+    if len(names) < MIN_PHOTOS_FOR_HOLDOUT:
+        return ("train",) * len(names), f"no photo held out (fewer than {MIN_PHOTOS_FOR_HOLDOUT} photos)"
+    return tuple("test" if i % 8 == 0 else "train" for i in range(len(names))), "every 8th photo held out"
+
+
+def save_capture(capture: Capture, folder: Path) -> None:
+    """Write capture.json, capture.npz and, with given poses, prior/ (COLMAP)."""
+    head: dict[str, Any] = {
+        "root": str(capture.root),
+        "names": capture.names,
+        "sha256": capture.sha256,
+        "split": capture.split,
+        "protocol": capture.protocol,
+        "kind": capture.kind,
+        "mask": capture.mask,
+        "depth": capture.depth,
+    }
+    write_json(folder / "capture.json", head)
+    optional = {"time": capture.time, "gps": capture.gps}
+    save_npz(
+        folder / "capture.npz",
+        size=capture.size,
+        camera_id=capture.camera_id,
+        focal_prior=capture.focal_prior,
+        orientation=capture.orientation,
+        exposure=capture.exposure,
+        **{name: value for name, value in optional.items() if value is not None},
+    )
+    if capture.prior is not None:
+        write_colmap(capture.prior, folder / "prior")
+
+
+def load_capture(folder: Path) -> Capture:
+    """Read what save_capture() wrote. Raises WorkspaceError when it is damaged."""
+    try:
+        head = json.loads((folder / "capture.json").read_text())
+        with np.load(folder / "capture.npz", allow_pickle=False) as data:
+            arrays = dict(data)
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"{folder} is damaged ({error}). Run `recon ingest` with --redo.") from error
+    root = Path(head.pop("root"))
+    prior = read_colmap(folder / "prior") if (folder / "prior").is_dir() else None
+    lists = {name: tuple(head.pop(name)) for name in ("names", "sha256", "split", "mask", "depth")}
+    return Capture(root=root if root.is_absolute() else folder / root, prior=prior, **lists, **head, **arrays)
