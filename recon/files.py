@@ -73,6 +73,12 @@ def remove_tree(folder: Path) -> None:
         folder.unlink(missing_ok=True)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what killed atomic writes left directly in `folder`."""
+    for part in folder.glob(".*.part*"):
+        part.unlink(missing_ok=True)
+
+
 def sha256_file(path: Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -55,7 +55,7 @@ def quat_from_rotation(rotation: ArrayLike) -> Array:
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
             k[..., i, j] = value
-    quat = np.linalg.eigh(k)[1][..., -1]
+    quat = np.asarray(np.linalg.eigh(k)[1][..., -1], np.float64)
     return np.where(quat[..., :1] < 0, -quat, quat)
 
 

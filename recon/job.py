@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from recon.files import remove_tree
+from recon.files import remove_parts, remove_tree
 
 
 class Task(Protocol):
@@ -69,8 +69,10 @@ class Job:
         return path
 
     def finish(self) -> None:
-        """Remove the scratch folder. The workspace calls this when the stage has returned."""
+        """Remove the scratch folder and what killed writes left. The workspace calls this when the stage has returned."""
         remove_tree(self.folder / "scratch")
+        for folder in [self.folder, *(path for path in self.folder.rglob("*") if path.is_dir())]:
+            remove_parts(folder)
 
     def task(self, text: str, total: float | None = None) -> contextlib.AbstractContextManager[Task]:
         """`with job.task("extracting features", total=50) as task: task.advance()`. The bar estimates the rest."""

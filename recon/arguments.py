@@ -1,0 +1,123 @@
+"""Options dataclasses -> one flat command line. A field's name is its flag, its docstring is its help, its default its default."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from recon.presets import PRESETS
+
+
+def field_docs(options: type) -> dict[str, str]:
+    """The string under each field of a dataclass, by field name."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(options))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    docs = {}
+    for field, doc in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+            docs[ast.unparse(field.target)] = " ".join(str(doc.value.value).split())
+    return docs
+
+
+def flat(name: str, *parts: type, defaults: dict[str, Any] | None = None) -> type:
+    """One dataclass with the fields of all `parts`, in order; a field that several share (seed, device) appears once.
+
+    `defaults` replaces the defaults of the fields that it names.
+    """
+    defaults = defaults or {}
+    fields: dict[str, tuple[str, Any, Any]] = {}
+    for part in parts:
+        hints, docs = typing.get_type_hints(part, include_extras=True), field_docs(part)
+        for field in dataclasses.fields(part):
+            if field.name in fields:
+                continue
+            about = tyro.conf.arg(help=docs.get(field.name, ""), aliases=field.metadata.get("aliases"))
+            default = defaults.get(field.name, field.default)
+            if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            own = dataclasses.field() if default is dataclasses.MISSING else dataclasses.field(default=default)
+            fields[field.name] = (field.name, Annotated[hints[field.name], about], own)
+    return dataclasses.make_dataclass(name, list(fields.values()), frozen=True, kw_only=True)
+
+
+def take(options: type, args: Any) -> Any:
+    """An instance of `options` filled from the flat arguments that have its fields."""
+    return options(**{f.name: getattr(args, f.name) for f in dataclasses.fields(options) if hasattr(args, f.name)})
+
+
+def parse(verb: str, summary: str, argv: Sequence[str], *parts: type) -> Any:
+    """Parse a verb's arguments; --preset, where the verb has it, moves the defaults. Wrong arguments end the process with 2."""
+    kind = flat(verb.capitalize(), *parts, defaults=_preset(argv) if WithPreset in parts else None)
+    return tyro.cli(kind, prog=f"recon {verb}", args=list(argv), description=summary)
+
+
+def _preset(argv: Sequence[str]) -> dict[str, Any]:
+    """The values of the preset that the arguments name (standard when they name none or a wrong one: tyro will complain)."""
+    name = "standard"
+    for i, word in enumerate(argv):
+        if word == "--preset" and i + 1 < len(argv):
+            name = argv[i + 1]
+        elif word.startswith("--preset="):
+            name = word.partition("=")[2]
+    return PRESETS.get(name, {})
+
+
+Preset = Literal["preview", "standard", "high"]
+
+
+@dataclasses.dataclass(frozen=True)
+class InWorkspace:
+    """Arguments of every verb that looks into a workspace."""
+
+    workspace: Path = dataclasses.field(metadata={"aliases": ("-w",)})
+    """Folder that holds everything this command makes. New, or a workspace of earlier runs."""
+    json: bool = False
+    """Print the stage's stage.json (status: all of them) to standard output."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Redo:
+    """For verbs that write a stage."""
+
+    redo: bool = False
+    """Replace a result that was made with other options or photos. The old one stays until the new one is whole."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """For train, eval and what reads them."""
+
+    name: str = "main"
+    """Which scene of this workspace: several live side by side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WithPreset:
+    """For verbs that train."""
+
+    preset: Preset = "standard"
+    """Sets the defaults of minutes, long-side and splats; explicit options override it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WithInput:
+    """For verbs that start from photos."""
+
+    input: tyro.conf.Positional[Path | None] = None
+    """A folder of photos, a video, or a data set (COLMAP, transforms.json). May be left out once it has been read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WithView:
+    """For verbs that can be watched."""
+
+    view: bool = False
+    """Watch live in the browser while it works."""

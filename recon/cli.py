@@ -1,0 +1,88 @@
+"""The command line: `recon VERB ...`. Only the chosen verb's modules are imported.
+
+Exit codes: 0 a result; 1 a defect of ours; 2 an error that the user can mend; 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from recon import __version__
+from recon.errors import ReconError
+from recon.stages import STAGES, resolve
+
+VERBS: dict[str, tuple[str, str]] = {
+    "run": ("recon.commands:run", "Photos in, a place out: every stage that the goal needs, and no more."),
+    "demo": ("recon.commands:demo", "The same on the sample capture, then opens the viewer."),
+    **{name: ("recon.commands:stage", stage.summary) for name, stage in STAGES.items()},
+    "export": ("recon.commands:export", "Write the scene in another format: OUT.ply."),
+    "view": ("recon.commands:view", "Look at a workspace in the browser, finished or still at work."),
+    "status": ("recon.commands:status", "Show the stages, their numbers, and what a rerun would do."),
+    "doctor": ("recon.doctor:doctor", "Say what this machine has, and what is missing for what."),
+}
+"""Verb -> (function(verb, summary, argv), its line in `recon --help`)."""
+
+
+def usage() -> str:
+    lines = [f"  {verb:8} {summary}" for verb, (_, summary) in VERBS.items()]
+    return "\n".join(
+        [
+            f"recon {__version__}: photos or video in, a place out.",
+            "",
+            "  recon run INPUT -w DIR    INPUT: a folder of photos, a video, a COLMAP model or a transforms.json data set",
+            "  recon VERB --help         the options of a verb",
+            "",
+            *lines,
+            "",
+            "  --debug with any verb: the traceback of an error",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `recon` command. Returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        import difflib
+
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f" Did you mean `recon {close[0]}`?" if close else ""
+        print(f"recon has no verb {verb!r}.{hint} `recon --help` lists them.", file=sys.stderr)
+        return 2
+    target, summary = VERBS[verb]
+    try:
+        return resolve(target)(verb, summary, rest) or 0
+    except ReconError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"defect: {type(error).__name__}: {error}\nThis is a fault of recon's, not yours; what was finished is kept. "
+            "The same command with --debug shows where it happened.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What the verbs do. Each is `verb(name, summary, argv) -> exit code or None`; the stages' work is in the stages' own modules."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recon.arguments import InWorkspace, Named, Redo, WithInput, WithPreset, WithView, parse, take
+from recon.errors import InputError, WorkspaceError
+from recon.progress import TerminalProgress
+from recon.status import stage_line, status_rows
+from recon.stages import STAGES, resolve
+from recon.workspace import Workspace
+
+MAIN_JOB = ("ingest", "sfm", "align", "train", "eval")
+
+
+def run(verb: str, summary: str, argv: Sequence[str]) -> None:
+    """`recon run INPUT -w DIR`: ingest to eval, reusing and resuming what is there."""
+    options = [resolve(STAGES[name].options) for name in MAIN_JOB]
+    args = parse(verb, summary, argv, WithInput, InWorkspace, Named, WithPreset, WithView, Redo, *options)
+    main_job(args, verb)
+
+
+def main_job(args: Any, verb: str) -> None:
+    """Run the main job for parsed arguments; with `view`, watch it, and stay until the viewer is closed."""
+    workspace, progress = Workspace(args.workspace), TerminalProgress()
+    viewer = _spawn_viewer(args) if args.view else None
+    try:
+        with workspace.writing(verb):
+            for name in MAIN_JOB:
+                record = _run_stage(workspace, name, args, progress, force=False)
+                if args.json:
+                    print(json.dumps(record, indent=1))
+        _say_result(workspace, args.name, progress)
+        if viewer is not None:
+            progress.say("The viewer stays open; Ctrl-C ends it.")
+            viewer.wait()
+    finally:
+        if viewer is not None and viewer.poll() is None:
+            viewer.terminate()
+            viewer.wait()
+
+
+def stage(verb: str, summary: str, argv: Sequence[str]) -> None:
+    """`recon ingest|sfm|align|train|eval -w DIR`: that stage alone, from what the workspace holds."""
+    parts: list[type] = [WithInput] if verb == "ingest" else []
+    parts += [InWorkspace, *([Named] if STAGES[verb].named else []), *([WithPreset] if verb == "train" else []), Redo]
+    args = parse(verb, summary, argv, *parts, resolve(STAGES[verb].options))
+    workspace, progress = Workspace(args.workspace), TerminalProgress()
+    if verb != "ingest" and not workspace.exists:
+        raise _no_workspace(args.workspace)
+    with workspace.writing(verb):
+        record = _run_stage(workspace, verb, args, progress, force=args.redo)
+    if args.json:
+        print(json.dumps(record, indent=1))
+
+
+def _run_stage(
+    workspace: Workspace, name: str, args: Any, progress: TerminalProgress, *, force: bool
+) -> dict[str, Any]:
+    """Run one stage with its share of the arguments, unless its result is there. `force`: also when it is."""
+    options = take(resolve(STAGES[name].options), args)
+    if getattr(options, "steps", None) is not None:
+        options = replace(options, minutes=None)
+    scene = getattr(args, "name", "main")
+    arguments, provenance = None, {}
+    if name == "ingest":
+        source, inputs = _source(workspace, args.input, options)
+        arguments, provenance = (source,), {"source": str(source)}
+    else:
+        inputs = workspace.input_keys(name, scene)
+    plan = workspace.plan(name, options, inputs, scene)
+    if plan.action == "resume":
+        progress.say(f"{name}: going on where it stopped")
+    record = workspace.run(
+        name,
+        options,
+        inputs,
+        name=scene,
+        redo=force or (args.redo and plan.action == "redo"),
+        progress=progress,
+        arguments=arguments,
+        provenance=provenance,
+    )
+    progress.say(stage_line(record, reused=plan.action == "reuse" and not force))
+    return record
+
+
+def _source(workspace: Workspace, given: Path | None, options: Any) -> tuple[Path, dict[str, str]]:
+    """The input's path and fingerprint: what was given, or what this workspace was made from."""
+    record = workspace.record("ingest")
+    if given is None:
+        if record is None:
+            raise InputError(
+                f"No input: {workspace.root} has not read any photos yet. Name a folder of photos, a video or a data set, as in "
+                f"`recon run PHOTOS -w {workspace.root}`."
+            )
+        return Path(record["source"]), record["inputs"]
+    source = given.expanduser().resolve()
+    if not source.exists():
+        raise InputError(f"{given} does not exist. Expected a folder of photos, a video or a data set.")
+    if source == workspace.root.resolve():
+        raise WorkspaceError(f"{given} is both the input and the workspace. Choose another folder with -w.")
+    return source, {"source": resolve("recon.ingest:fingerprint")(source, options)}
+
+
+def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
+    """`recon demo`: the main job on the sample capture, then the viewer."""
+    args = parse(verb, summary, argv, DemoOptions)
+    photos = resolve("recon.sample:sample_photos")()
+    options = [resolve(STAGES[name].options) for name in MAIN_JOB]
+    words = [str(photos), "-w", str(args.workspace), "--minutes", str(args.minutes), *DEMO_OPTIONS]
+    progress = TerminalProgress()
+    progress.say(
+        f"The sample capture: photos to a scene in about {args.minutes + DEMO_MINUTES_AROUND:.0f} minutes on two quiet cores, "
+        "half a minute more the first time, when the kernels are compiled."
+    )
+    job = parse("run", summary, words, WithInput, InWorkspace, Named, WithPreset, WithView, Redo, *options)
+    main_job(job, verb)
+    if args.view:
+        resolve("viewer.server:serve")(args.workspace, resolve("viewer.options:ViewOptions")(open_browser=True))
+
+
+DEMO_MINUTES_AROUND = 2.0
+"""Wall minutes of the demo outside the training loop, on two quiet cores."""
+DEMO_OPTIONS = ("--long-side", "640", "--splats", "80000")
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """`recon demo`."""
+
+    workspace: Path = field(default=Path("recon-demo"), metadata={"aliases": ("-w",)})
+    """Folder that holds everything the demo makes."""
+    minutes: float = 2.0
+    """Wall time of the training loop."""
+    view: bool = True
+    """Open the viewer at the end."""
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """`recon export OUT -w DIR`."""
+
+    out: Path
+    """File to write; its ending chooses the format (.ply)."""
+
+
+def export(verb: str, summary: str, argv: Sequence[str]) -> None:
+    """Write a trained scene in another format. Reads whatever version of recon wrote it."""
+    args = parse(verb, summary, _first_as_option(argv, "--out"), ExportArguments, InWorkspace, Named)
+    workspace = _existing(args.workspace)
+    write = resolve("render.formats:writer")(args.out)
+    write(workspace.load("train", args.name), args.out)
+    TerminalProgress().say(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _first_as_option(argv: Sequence[str], flag: str) -> list[str]:
+    """`export OUT -w DIR` reads like `export --out OUT -w DIR`."""
+    words = list(argv)
+    return [flag, *words] if words and not words[0].startswith("-") else words
+
+
+def view(verb: str, summary: str, argv: Sequence[str]) -> None:
+    """Serve the viewer until Ctrl-C."""
+    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"))
+    resolve("viewer.server:serve")(args.workspace, take(resolve("viewer.options:ViewOptions"), args))
+
+
+def _spawn_viewer(args: Any) -> Any:
+    """`recon view` as a process of its own, so that it cannot disturb the training."""
+    import subprocess
+
+    args.workspace.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "recon", "view", "-w", str(args.workspace), "--name", args.name, "--open-browser"]
+    return subprocess.Popen(command)
+
+
+def status(verb: str, summary: str, argv: Sequence[str]) -> None:
+    """Show the stages of a workspace. Takes no lock."""
+    args = parse(verb, summary, argv, InWorkspace)
+    workspace = _existing(args.workspace)
+    if args.json:
+        print(json.dumps([workspace.record(*result) for result in workspace.results()], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", "state", "numbers", "seconds", "a rerun would", box=None, pad_edge=False)
+    for row in status_rows(workspace):
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+def _existing(root: Path) -> Workspace:
+    workspace = Workspace(root)
+    if not workspace.exists:
+        raise _no_workspace(root)
+    return workspace
+
+
+def _no_workspace(root: Path) -> WorkspaceError:
+    return WorkspaceError(f"{root} is no recon workspace. `recon run INPUT -w {root}` makes one.")
+
+
+def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> None:
+    root = workspace.root
+    progress.say(f"scene   {workspace.folder('train', name) / 'scene.ply'}")
+    progress.say(f"report  {workspace.folder('eval', name) / 'report.html'}")
+    progress.say(f"look    recon view -w {root}" + (f" --name {name}" if name != "main" else ""))

@@ -1,0 +1,129 @@
+"""`recon doctor`: what this machine has, and what is missing for what."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from recon.stages import resolve
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    subject: str
+    found: str
+    ok: bool = True
+    advice: str = ""
+    """What is lost without it, and how to get it; "" when nothing is missing."""
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """`recon doctor`."""
+
+    json: bool = False
+    """Print the findings as JSON."""
+
+
+def findings() -> Iterator[Finding]:
+    """Look at the machine. Imports torch and numba, so it takes a second or two."""
+    yield Finding("system", f"{platform.system()} {platform.release()}, {platform.machine()}")
+    yield Finding("python", platform.python_version())
+    yield Finding("threads", str(_threads()))
+    yield _memory()
+    yield _cpu()
+    yield _kernels()
+    yield from _packages()
+    yield from _cuda()
+    yield _optional("pi_heif", "HEIC photos (iPhone)", "heic")
+    yield _optional("lpips", "the LPIPS metric", "lpips")
+
+
+def _threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> Finding:
+    try:
+        gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError, AttributeError):
+        return Finding("memory", "not known")
+    low = gib < 4
+    return Finding("memory", f"{gib:.0f} GiB", not low, "under 4 GiB: use --preset preview" if low else "")
+
+
+def _cpu() -> Finding:
+    import llvmlite.binding as llvm
+
+    flags = llvm.get_host_cpu_features()
+    wanted = {"avx512f": "AVX-512", "avx2": "AVX2", "fma": "FMA", "neon": "NEON"}
+    found = [label for flag, label in wanted.items() if flags.get(flag)]
+    return Finding("vector units", ", ".join(found) or "none that we look for", bool(found))
+
+
+def _kernels() -> Finding:
+    ready = resolve("render.kernels.jit:kernels_are_compiled")()
+    folder = resolve("render.kernels.jit:cache_folder")()
+    return Finding("kernels", f"{'compiled' if ready else 'compiled at first use, about half a minute'} ({folder})")
+
+
+def _packages() -> Iterator[Finding]:
+    for name, purpose in (("pycolmap", "structure from motion"), ("torch", "training"), ("viser", "recon view")):
+        try:
+            yield Finding(name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(name, "missing", False, f"needed for {purpose}: pip install --force-reinstall recon-scene")
+
+
+def _cuda() -> Iterator[Finding]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield Finding("CUDA", "none; everything runs on the CPU")
+        return
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    yield Finding("CUDA", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB, torch built for {torch.version.cuda}")
+    if importlib.util.find_spec("gsplat") is None:
+        yield Finding(
+            "gsplat",
+            "missing",
+            False,
+            "training on CUDA needs it: pip install 'recon-scene[cuda]'; until then the CPU is used",
+        )
+    else:
+        yield Finding("gsplat", metadata.version("gsplat"))
+
+
+def _optional(module: str, purpose: str, extra: str) -> Finding:
+    if importlib.util.find_spec(module) is not None:
+        return Finding(module, "installed")
+    return Finding(module, "not installed", True, f"needed for {purpose}: pip install 'recon-scene[{extra}]'")
+
+
+def doctor(verb: str, summary: str, argv: Sequence[str]) -> int:
+    """Print the findings. Exit code 2 when something that recon needs is missing."""
+    import dataclasses
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from recon.arguments import parse
+
+    args = parse(verb, summary, argv, DoctorOptions)
+    found = list(findings())
+    if args.json:
+        print(json.dumps([dataclasses.asdict(f) for f in found], indent=1))
+    else:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for f in found:
+            table.add_row("ok" if f.ok else "[red]missing[/]", f.subject, f.found, f.advice)
+        Console(highlight=False).print(table)
+    return 0 if all(f.ok for f in found) else 2

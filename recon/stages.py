@@ -1,0 +1,92 @@
+"""The stage table: what each stage needs, where its function stands, and the version of what it writes.
+
+Functions are named by strings, so that reading the table imports nothing. A stage's version goes up when the same options and inputs
+would give another result; results of other versions are then remade, and can still be viewed and exported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row: `run(*loaded needs, options, job)` writes a folder that `load(folder)` reads."""
+
+    name: str
+    """Verb and folder."""
+    needs: tuple[str, ...]
+    """Stages whose results are its first arguments, in this order."""
+    run: str
+    """"module:function"."""
+    options: str
+    """"module:dataclass"."""
+    load: str
+    """"module:function"."""
+    version: int
+    summary: str
+    """One line of `recon --help`."""
+    named: bool = False
+    """Whether several results live side by side under `--name`."""
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="ingest",
+            needs=(),
+            run="recon.ingest:ingest",
+            options="recon.ingest:IngestOptions",
+            load="recon.capture:load_capture",
+            version=1,
+            summary="Read photos, a video or an existing data set; check every photo; choose the held-out ones.",
+        ),
+        Stage(
+            name="sfm",
+            needs=("ingest",),
+            run="recon.sfm:sfm",
+            options="recon.sfm:SfmOptions",
+            load="recon.sfm:load_sfm",
+            version=1,
+            summary="Find the cameras and sparse points (structure from motion), and undistort the photos.",
+        ),
+        Stage(
+            name="align",
+            needs=("ingest", "sfm"),
+            run="recon.align:align",
+            options="recon.align:AlignOptions",
+            load="recon.align:load_align",
+            version=1,
+            summary="Turn the scene upright, and into metres where GPS or known distances tell them.",
+        ),
+        Stage(
+            name="train",
+            needs=("ingest", "align"),
+            run="render.stage_train:train_stage",
+            options="render.options:TrainOptions",
+            load="render.stage_train:load_scene",
+            version=1,
+            summary="Train a scene (Gaussian splats) and write scene.ply.",
+            named=True,
+        ),
+        Stage(
+            name="eval",
+            needs=("ingest", "align", "train"),
+            run="render.evaluate:evaluate",
+            options="render.options:EvalOptions",
+            load="render.evaluate:load_metrics",
+            version=1,
+            summary="Render the held-out photos, measure the error, write report.html.",
+            named=True,
+        ),
+    )
+}
+
+
+def resolve(target: str) -> Any:
+    """The object that "module:attribute" names; imports the module."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

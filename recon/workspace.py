@@ -1,0 +1,416 @@
+"""Workspace: one folder a stage, keys that say when a result may be reused, one writer, and swaps that a kill cannot tear.
+
+Layout of DIR:
+    recon.json                 the format of this workspace
+    STAGE[/NAME]/              a finished stage; its stage.json is written last
+    .building/STAGE[/NAME]/    a stage at work; building.json holds its key: the same call resumes, another one starts anew
+    .old/STAGE[/NAME]/         what a swap has put aside; brought back, or removed, by the next writer
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recon import __version__
+from recon.errors import ReconError, WorkspaceError
+from recon.files import remove_parts, remove_tree, sha256_file, sha256_json, sync_folder, sync_tree, write_json
+from recon.job import Job, NoProgress, Progress
+from recon.stages import STAGES, Stage, resolve
+
+FORMAT = 1
+"""Version of the layout. A workspace of a higher one is refused."""
+
+
+def key_options(options: Any) -> dict[str, Any]:
+    """The fields of an Options dataclass that decide the result; those marked {"key": False} are provenance."""
+    return {
+        f.name: _plain(getattr(options, f.name)) for f in dataclasses.fields(options) if f.metadata.get("key", True)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON values, so that what was written compares equal to what was asked."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def stage_key(stage: Stage, options: Any, inputs: Mapping[str, str]) -> str:
+    """What a result depends on, as a hash: stage, version, options, and the inputs' results.
+
+    An input counts by its content, not by its key alone: structure from motion run twice may differ in its last bits.
+    """
+    return sha256_json([stage.name, stage.version, key_options(options), dict(inputs)])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run of a stage would do, and why."""
+
+    action: str
+    """"reuse", "resume", "run", or "redo" (a result of another key is there)."""
+    key: str
+    inputs: dict[str, str]
+    changes: tuple[str, ...] = ()
+    """For "redo": what differs from the result that is there, in words."""
+
+
+class Workspace:
+    """A folder of stage results. Readers need no lock; call `writing()` around anything that writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._check_format()
+
+    def _check_format(self) -> None:
+        marker = self.root / "recon.json"
+        try:
+            found = json.loads(marker.read_text())["format"]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WorkspaceError(
+                f"{marker} cannot be read ({error}). If {self.root} is a recon workspace, delete that one file and try again."
+            ) from error
+        if found > FORMAT:
+            raise WorkspaceError(
+                f"{self.root} was written by a newer recon (workspace format {found}; this one, {__version__}, knows "
+                f"{FORMAT}). Update recon, or choose another folder with -w."
+            )
+
+    @property
+    def exists(self) -> bool:
+        return (self.root / "recon.json").is_file()
+
+    def folder(self, stage: str, name: str = "main") -> Path:
+        """Where the finished stage stands."""
+        return self.root / _relative(stage, name)
+
+    def building(self, stage: str, name: str = "main") -> Path:
+        """Where the stage stands while it works."""
+        return self.root / ".building" / _relative(stage, name)
+
+    def record(self, stage: str, name: str = "main") -> dict[str, Any] | None:
+        """The finished stage's stage.json, or None."""
+        path = self.folder(stage, name) / "stage.json"
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise WorkspaceError(
+                f"{path} is damaged ({error}). Run `recon {stage}` with --redo to remake it."
+            ) from error
+
+    def load(self, stage: str, name: str = "main") -> Any:
+        """The stage's result. Raises WorkspaceError, naming the verb to run, when it is not there."""
+        if self.record(stage, name) is None:
+            raise WorkspaceError(
+                f"{self.root} has no {_title(stage, name)} yet. Run `recon {stage} -w {self.root}` first, or `recon run`."
+            )
+        return resolve(STAGES[stage].load)(self.folder(stage, name))
+
+    def input_keys(self, stage: str, name: str = "main") -> dict[str, str]:
+        """What identifies the results that a stage needs, by stage. Raises WorkspaceError when one is missing or out of date."""
+        keys = {}
+        for need in STAGES[stage].needs:
+            record = self.record(need, name)
+            if record is None:
+                raise WorkspaceError(
+                    f"{stage} needs {_title(need, name)}, and {self.root} has none. "
+                    f"Run `recon {need} -w {self.root}` first, or `recon run`."
+                )
+            if stale := self.stale_inputs(need, name):
+                raise WorkspaceError(
+                    f"{_title(need, name)} was made from an earlier {' and '.join(stale)}. "
+                    f"Remake it with `recon {need} -w {self.root} --redo`."
+                )
+            keys[need] = record["result"]
+        return keys
+
+    def stale_inputs(self, stage: str, name: str = "main") -> list[str]:
+        """The needs of a finished stage that have been remade since, directly or further up."""
+        record = self.record(stage, name)
+        if record is None:
+            return []
+        stale = []
+        for need in STAGES[stage].needs:
+            current = self.record(need, name)
+            if current is None or current["result"] != record["inputs"].get(need) or self.stale_inputs(need, name):
+                stale.append(need)
+        return stale
+
+    def plan(self, stage: str, options: Any, inputs: dict[str, str], name: str = "main") -> Plan:
+        """What run() would do with these options and input keys."""
+        key = stage_key(STAGES[stage], options, inputs)
+        record = self.record(stage, name)
+        if record is not None:
+            if record["key"] == key:
+                return Plan("reuse", key, inputs)
+            return Plan("redo", key, inputs, tuple(_changes(record, STAGES[stage], options, inputs)))
+        if _building_key(self.building(stage, name)) == key:
+            return Plan("resume", key, inputs)
+        return Plan("run", key, inputs)
+
+    @contextlib.contextmanager
+    def writing(self, verb: str) -> Iterator[None]:
+        """Hold the workspace for one writer, repair what a kill left, and turn system errors into sentences."""
+        import filelock
+
+        with _system_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.exists and _is_foreign(self.root):
+                raise WorkspaceError(
+                    f"{self.root} is not empty and no recon workspace. Choose a new or empty folder with -w."
+                )
+            lock = filelock.FileLock(self.root / ".lock", timeout=0)
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise WorkspaceError(
+                    f"Another recon is writing to {self.root} ({_writer(self.root)}). Wait for it, stop it, or choose another "
+                    "folder with -w. `recon status` and `recon view` work meanwhile."
+                ) from None
+            try:
+                write_json(self.root / ".writer.json", {"pid": os.getpid(), "verb": verb})
+                if not self.exists:
+                    write_json(self.root / "recon.json", {"format": FORMAT, "recon": __version__})
+                self._repair()
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    (self.root / ".writer.json").unlink(missing_ok=True)
+                lock.release()
+
+    def _repair(self) -> None:
+        """Finish what a kill cut short: a result that was whole takes its place, one put aside without a successor comes back."""
+        for stage, name, built in list(_results(self.root / ".building")):
+            (built / "building.json").unlink(missing_ok=True)
+            self._swap(built, stage, name)
+        for stage, name, aside in list(_results(self.root / ".old")):
+            final = self.folder(stage, name)
+            if not final.exists():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(aside, final)
+        remove_tree(self.root / ".old")
+        remove_parts(self.root)
+
+    def results(self) -> list[tuple[str, str]]:
+        """(stage, name) of every finished result, in the order of the table."""
+        return [(stage, name) for stage, name, _ in _results(self.root)]
+
+    def run(
+        self,
+        stage: str,
+        options: Any,
+        inputs: dict[str, str],
+        *,
+        name: str = "main",
+        redo: bool = False,
+        progress: Progress | None = None,
+        arguments: tuple[Any, ...] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Run a stage unless its result is there, and return its stage.json. Call inside `writing()`.
+
+        `arguments` replaces the loaded needs (ingest gets its source this way). With `redo`, a result of any key is built anew
+        beside the old one, which stays until the new one is whole.
+        """
+        plan = self.plan(stage, options, inputs, name)
+        if plan.action == "reuse" and not redo:
+            return self.record(stage, name) or {}
+        if plan.action == "redo" and not redo:
+            raise WorkspaceError(_another_key(self.root, stage, name, plan))
+        row, folder = STAGES[stage], self.building(stage, name)
+        progress = progress or NoProgress()
+        earlier = _open_building(folder, plan.key)
+        job = Job(folder, progress)
+        wall, cpu = time.monotonic(), _cpu_seconds()
+        try:
+            loaded = arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs)
+            resolve(row.run)(*loaded, options, job)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                spent = {
+                    "wall_seconds": earlier["wall_seconds"] + time.monotonic() - wall,
+                    "cpu_seconds": earlier["cpu_seconds"] + _cpu_seconds() - cpu,
+                }
+                write_json(folder / "building.json", {"key": plan.key, **spent})
+            raise
+        job.finish()
+        outputs = {
+            path.relative_to(folder).as_posix(): sha256_file(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path != folder / "building.json"
+        }
+        record = {
+            "stage": stage,
+            "key": plan.key,
+            "result": sha256_json([plan.key, outputs]),
+            "version": row.version,
+            "options": _plain(dataclasses.asdict(options)),
+            "inputs": inputs,
+            "outputs": outputs,
+            "versions": _versions(),
+            "seed": getattr(options, "seed", None),
+            "wall_seconds": round(earlier["wall_seconds"] + time.monotonic() - wall, 2),
+            "cpu_seconds": round(earlier["cpu_seconds"] + _cpu_seconds() - cpu, 2),
+            "warnings": job.warnings,
+            "metrics": _plain(job.metrics),
+            **_machine(options),
+            **(provenance or {}),
+        }
+        write_json(folder / "stage.json", record)
+        (folder / "building.json").unlink()
+        self._swap(folder, stage, name)
+        return record
+
+    def _swap(self, built: Path, stage: str, name: str) -> None:
+        """Put a built folder in place; the old one is put aside until the new one stands."""
+        sync_tree(built)
+        final, old = self.folder(stage, name), self.root / ".old" / _relative(stage, name)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            remove_tree(old)
+            old.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(final, old)
+        os.replace(built, final)
+        sync_folder(final.parent)
+        remove_tree(self.root / ".old")
+        with contextlib.suppress(OSError):
+            built.parent.rmdir()
+            (self.root / ".building").rmdir()
+
+
+def _relative(stage: str, name: str) -> Path:
+    if not STAGES[stage].named:
+        return Path(stage)
+    if not name or name in (".", "..") or "/" in name or "\\" in name or name.startswith("."):
+        raise WorkspaceError(f"{name!r} cannot name a result. Use letters, digits, '-' and '_', as in --name fine.")
+    return Path(stage) / name
+
+
+def _results(base: Path) -> Iterator[tuple[str, str, Path]]:
+    """(stage, name, folder) of every stage folder below `base` whose stage.json is written."""
+    for stage in STAGES.values():
+        folders = sorted((base / stage.name).iterdir()) if stage.named and (base / stage.name).is_dir() else []
+        for folder in folders if stage.named else [base / stage.name]:
+            if (folder / "stage.json").is_file():
+                yield stage.name, folder.name if stage.named else "main", folder
+
+
+def _title(stage: str, name: str) -> str:
+    return f"{stage}/{name}" if STAGES[stage].named else stage
+
+
+def _building_key(folder: Path) -> str | None:
+    try:
+        return json.loads((folder / "building.json").read_text())["key"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _open_building(folder: Path, key: str) -> dict[str, float]:
+    """Make the building folder ready: kept when it is of the same key, emptied otherwise. Returns the seconds spent before."""
+    if _building_key(folder) == key:
+        data = json.loads((folder / "building.json").read_text())
+        return {name: float(data.get(name, 0)) for name in ("wall_seconds", "cpu_seconds")}
+    remove_tree(folder)
+    folder.mkdir(parents=True)
+    write_json(folder / "building.json", {"key": key})
+    return {"wall_seconds": 0.0, "cpu_seconds": 0.0}
+
+
+def _changes(record: dict[str, Any], stage: Stage, options: Any, inputs: dict[str, str]) -> Iterator[str]:
+    """What differs between a result and what is asked now."""
+    if record["version"] != stage.version:
+        yield f"it was written by another version of the stage ({record['version']}, now {stage.version})"
+    before = record["options"]
+    for name, value in key_options(options).items():
+        if before.get(name) != value:
+            yield f"--{name.replace('_', '-')} was {_shown(before.get(name))}, now {_shown(value)}"
+    for name, key in inputs.items():
+        if record["inputs"].get(name) != key:
+            yield "the photos have changed" if name == "source" else f"{name} has been remade since"
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)
+
+
+def _another_key(root: Path, stage: str, name: str, plan: Plan) -> str:
+    beside = " or keep both with --name NEW," if STAGES[stage].named else ""
+    return (
+        f"{root} already holds a result of {_title(stage, name)} made otherwise: {'; '.join(plan.changes)}. Nothing was changed. "
+        f"Add --redo to replace it,{beside} or choose another folder with -w."
+    )
+
+
+def _is_foreign(root: Path) -> bool:
+    """Whether visible files are there; hidden ones may be what a kill left of ours."""
+    return any(not path.name.startswith(".") for path in root.iterdir())
+
+
+def _writer(root: Path) -> str:
+    try:
+        data = json.loads((root / ".writer.json").read_text())
+        return f"process {data['pid']}, `recon {data['verb']}`"
+    except (OSError, ValueError, KeyError):
+        return "its process is not known"
+
+
+@contextlib.contextmanager
+def _system_errors(root: Path) -> Iterator[None]:
+    """Full disks, read-only folders and the like, said in a sentence."""
+    import errno
+
+    hints = {
+        errno.ENOSPC: "the disk is full. Free some space and run the same command again: it goes on where it stopped",
+        errno.EDQUOT: "your disk quota is used up. Free some space and run the same command again",
+        errno.EROFS: "the folder is on a read-only file system. Choose another folder with -w",
+        errno.EACCES: "no permission to write there. Choose another folder with -w, or change its permissions",
+        errno.EPERM: "no permission to write there. Choose another folder with -w, or change its permissions",
+        errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another folder with -w",
+        errno.EEXIST: "there is a file of that name. Choose a folder with -w",
+    }
+    try:
+        yield
+    except ReconError:
+        raise
+    except OSError as error:
+        inside = error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(root)
+        if error.errno not in hints or not inside:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise WorkspaceError(f"Writing to {root} failed{where}: {hints[error.errno]}.") from error
+
+
+def _cpu_seconds() -> float:
+    """User and system seconds of this process and of its finished children, over all threads."""
+    t = os.times()
+    return t.user + t.system + t.children_user + t.children_system
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    found = {"recon": __version__, "python": platform.python_version()}
+    for package in ("numpy", "torch", "numba", "pycolmap", "gsplat"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _machine(options: Any) -> dict[str, Any]:
+    return {
+        "device": getattr(options, "device", "cpu"),
+        "threads": os.cpu_count(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
