@@ -1,0 +1,182 @@
+"""The slow, readable twin of the splatting kernels: plain torch in float64, gradients by autograd, every splat against
+every pixel.
+
+Notation: a splat has mean, scale, rotation R_s, opacity o; Sigma = R_s diag(scale^2) R_s^T. In a camera with
+cam_from_world = [W | t]:
+p = W mean + t, and the image covariance is Sigma2 = J W Sigma W^T J^T + 0.3 I (pixels^2), J the Jacobian of the
+perspective projection at
+p (Zwicker et al., EWA splatting, 2002). s = d^T Sigma2^-1 d / 2 at pixel offset d, alpha = min(0.999, o exp(-s)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from render.splats import rotation_from_quat, sh_basis
+
+FILTER = 0.3
+"""Variance in pixels^2 that is added to both axes of the image covariance."""
+ALPHA_MIN = 1 / 255
+ALPHA_MAX = 0.999
+T_MIN = 1e-4
+"""A splat that would bring the transmittance to this or less is not blended, and ends its pixel (the rule that gsplat
+also follows)."""
+CLAMP = 0.3
+"""J is taken no farther outside the image than this share of its half width or height."""
+
+
+@dataclass(frozen=True)
+class Flat:
+    """M visible splats in one image, sorted from near to far."""
+
+    rows: Tensor
+    """i64[M], rows of the splats."""
+    xy: Tensor
+    """f64[M, 2], pixels."""
+    conic: Tensor
+    """f64[M, 3], the entries 00, 01, 11 of Sigma2^-1, pixels^-2."""
+    opacity: Tensor
+    """f64[M], after the anti-aliasing compensation."""
+    rgb: Tensor
+    """f64[M, 3]."""
+    z: Tensor
+    """f64[M], world units."""
+
+
+def project(
+    columns: dict[str, Tensor],
+    cam_from_world: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    *,
+    sh_degree: int,
+    antialiased: bool = False,
+    near: float = 0.01,
+) -> Flat:
+    """The splats [N] of `columns` (Splats.columns()) in one camera: [4, 4], [3, 3], (width, height).
+
+    Left out: rows with an entry that is not finite or a quaternion of zero length, z <= near, opacity below ALPHA_MIN.
+    """
+    c = {name: column.double() for name, column in columns.items()}
+    m, k = cam_from_world.double(), K.double()
+    rows = torch.nonzero(_drawable(c, m, near))[:, 0]
+    mean, log_scale, quat, logit, sh = (c[name][rows] for name in ("mean", "log_scale", "quat", "opacity_logit", "sh"))
+    p = mean @ m[:3, :3].T + m[:3, 3]
+    x, y, z = p.unbind(-1)
+    fx, fy, cx, cy = k[0, 0], k[1, 1], k[0, 2], k[1, 2]
+    xy = torch.stack([fx * x / z + cx, fy * y / z + cy], -1)
+    half = rotation_from_quat(quat) * log_scale.exp()[:, None]
+    half = _jacobian(p, k, size) @ m[:3, :3] @ half
+    flat = half @ half.mT
+    a, b, d = flat[:, 0, 0], flat[:, 0, 1], flat[:, 1, 1]
+    det0 = (a * d - b * b).clamp(min=0)
+    a, d = a + FILTER, d + FILTER
+    det = a * d - b * b
+    opacity = logit.sigmoid()
+    if antialiased:
+        opacity = opacity * torch.where(det0 > 0, (det0 / det).clamp(min=1e-300).sqrt(), 0.0)
+    away = mean + m[:3, :3].T @ m[:3, 3]
+    away = away / away.norm(dim=-1, keepdim=True)
+    used = (sh_degree + 1) ** 2
+    rgb = (0.5 + torch.einsum("nk,nkc->nc", sh_basis(away, sh_degree), sh[:, :used])).clamp(min=0)
+    conic = torch.stack([d, -b, a], -1) / det[:, None]
+    keep = torch.nonzero((opacity >= ALPHA_MIN) & torch.isfinite(conic).all(-1))[:, 0]
+    keep = keep[torch.argsort(z[keep].float(), stable=True)]
+    return Flat(rows[keep], xy[keep], conic[keep], opacity[keep], rgb[keep], z[keep])
+
+
+def _drawable(c: dict[str, Tensor], m: Tensor, near: float) -> Tensor:
+    """bool[N]: finite, with an orientation, and in front of the near plane."""
+    with torch.no_grad():
+        ok = torch.stack([torch.isfinite(v.flatten(1) if v.dim() > 1 else v[:, None]).all(1) for v in c.values()]).all(
+            0
+        )
+        ok &= torch.isfinite(c["log_scale"].exp()).all(-1) & (c["quat"].norm(dim=-1) > 0)
+        return ok & (c["mean"] @ m[2, :3] + m[2, 3] > near)
+
+
+def _jacobian(p: Tensor, k: Tensor, size: tuple[int, int]) -> Tensor:
+    """d(pixel)/d(p) [N, 2, 3] at points p [N, 3] of the camera frame, taken at x/z and y/z clamped to a margin round
+    the image.
+
+    Outside it the linearisation grows without bound while the splat hardly reaches the image: the usual remedy of EWA
+    splatting.
+    """
+    z = p[:, 2]
+    slopes = []
+    for i in range(2):
+        f, c, n = k[i, i], k[i, 2], size[i]
+        margin = CLAMP * 0.5 * n / f
+        slopes.append((p[:, i] / z).clamp(-(c / f + margin), (n - c) / f + margin))
+    zero = torch.zeros_like(z)
+    row_x = torch.stack([k[0, 0] / z, zero, -k[0, 0] * slopes[0] / z], -1)
+    row_y = torch.stack([zero, k[1, 1] / z, -k[1, 1] * slopes[1] / z], -1)
+    return torch.stack([row_x, row_y], -2)
+
+
+def blend(flat: Flat, size: tuple[int, int], background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """rgb [H, W, 3], alpha [H, W] and z [H, W] (expected z, NaN where alpha is 0); background broadcasts to [H, W,
+    3]."""
+    width, height = size
+    like = flat.xy
+    dx = torch.arange(width).to(like) + 0.5 - flat.xy[:, None, None, 0]
+    dy = torch.arange(height).to(like)[:, None] + 0.5 - flat.xy[:, None, None, 1]
+    a, b, d = (flat.conic[:, i, None, None] for i in range(3))
+    s = 0.5 * (a * dx * dx + d * dy * dy) + b * dx * dy
+    alpha = (flat.opacity[:, None, None] * torch.exp(-s)).clamp(max=ALPHA_MAX)
+    alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0.0)
+    through = torch.cumprod(1 - alpha, 0)
+    alpha = torch.where(through > T_MIN, alpha, 0.0)
+    before = torch.cumprod(torch.cat([torch.ones_like(alpha[:1]), 1 - alpha]), 0)
+    weight = alpha * before[:-1]
+    rgb = torch.einsum("nhw,nc->hwc", weight, flat.rgb) + before[-1][..., None] * background.double()
+    total = 1 - before[-1]
+    z = torch.einsum("nhw,n->hw", weight, flat.z) / torch.where(total > 0, total, torch.nan)
+    return rgb, total, z
+
+
+SSIM_SIGMA, SSIM_SIZE = 1.5, 11
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+
+
+def photometric(
+    rgb: Tensor, target: Tensor, mask: Tensor | None = None, ssim_weight: float = 0.2
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, l1, ssim) of images [H, W, 3], loss = (1 - w) l1 + w (1 - ssim); means over the pixels that the mask [H,
+    W] weighs.
+
+    SSIM uses an 11x11 Gaussian window of sigma 1.5 and zeros beyond the border, one value per pixel and channel (Wang
+    et al.,
+    Image quality assessment, 2004; window and padding as 3D Gaussian splatting has them). Where the mask is 0 the
+    target stands in
+    for the render, so that a masked pixel neither counts nor gets a gradient through its neighbours' windows.
+    """
+    if target.dtype == torch.uint8:
+        target = target.to(rgb.dtype) / 255
+    weight = torch.ones(rgb.shape[:2], dtype=rgb.dtype, device=rgb.device) if mask is None else mask.to(rgb.dtype)
+    x = target + weight[..., None] * (rgb - target)
+    count = 3 * weight.sum().clamp(min=1e-12)
+    l1 = (x - target).abs().sum() / count
+    ssim = (weight[..., None] * ssim_map(x, target)).sum() / count
+    return (1 - ssim_weight) * l1 + ssim_weight * (1 - ssim), l1, ssim
+
+
+def ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM [H, W, 3] of images x, y [H, W, 3]."""
+    offset = torch.arange(SSIM_SIZE, dtype=x.dtype, device=x.device) - SSIM_SIZE // 2
+    window = torch.exp(-0.5 * (offset / SSIM_SIGMA) ** 2)
+    window = window / window.sum()
+
+    def blur(image: Tensor) -> Tensor:
+        planes = image.permute(2, 0, 1)[:, None]
+        half = SSIM_SIZE // 2
+        planes = torch.nn.functional.conv2d(planes, window[None, None, :, None], padding=(half, 0))
+        return torch.nn.functional.conv2d(planes, window[None, None, None, :], padding=(0, half))[:, 0].permute(1, 2, 0)
+
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    top = (2 * mx * my + SSIM_C1) * (2 * cov + SSIM_C2)
+    return top / ((mx * mx + my * my + SSIM_C1) * (vx + vy + SSIM_C2))
