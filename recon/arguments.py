@@ -1,4 +1,4 @@
-"""Options dataclasses -> one flat command line. A field's name is its flag, its docstring is its help, its default its default."""
+"""Options dataclasses -> one flat command line: a field's name is its flag, its docstring its help, its default its default."""
 
 from __future__ import annotations
 

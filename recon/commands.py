@@ -1,4 +1,4 @@
-"""What the verbs do. Each is `verb(name, summary, argv) -> exit code or None`; the stages' work is in the stages' own modules."""
+"""What the verbs do. Each is `verb(name, summary, argv) -> exit code or None`; the work itself is in the stages' modules."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from recon.arguments import InWorkspace, Named, Redo, WithInput, WithPreset, WithView, parse, take
 from recon.errors import InputError, WorkspaceError
 from recon.progress import TerminalProgress
-from recon.status import stage_line, status_rows
 from recon.stages import STAGES, resolve
+from recon.status import stage_line, status_rows
 from recon.workspace import Workspace
 
 MAIN_JOB = ("ingest", "sfm", "align", "train", "eval")
@@ -156,7 +156,10 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     args = parse(verb, summary, _first_as_option(argv, "--out"), ExportArguments, InWorkspace, Named)
     workspace = _existing(args.workspace)
     write = resolve("render.formats:writer")(args.out)
-    write(workspace.load("train", args.name), args.out)
+    scene = workspace.load("train", args.name)
+    if not hasattr(scene, "at"):
+        raise InputError(f"Scene {args.name} is no splats, and {args.out.suffix} holds nothing else.")
+    write(args.out, scene.at(None))
     TerminalProgress().say(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -51,7 +51,7 @@ class Job:
     """One run of one stage."""
 
     folder: Path
-    """What is written here becomes the stage's folder. It outlives a kill: a stage that finds its own finished parts here goes on."""
+    """What is written here becomes the stage's folder. It outlives a kill: finished parts that are here get reused."""
     progress: Progress = field(default_factory=NoProgress)
     warnings: list[str] = field(default_factory=list)
     """Kept in stage.json."""

@@ -1,7 +1,7 @@
 """The stage table: what each stage needs, where its function stands, and the version of what it writes.
 
-Functions are named by strings, so that reading the table imports nothing. A stage's version goes up when the same options and inputs
-would give another result; results of other versions are then remade, and can still be viewed and exported.
+Functions are named by strings, so that reading the table imports nothing. A stage's version goes up when the same options and
+inputs would give another result; results of other versions can still be viewed and exported.
 """
 
 from __future__ import annotations
