@@ -293,6 +293,6 @@ def _point_records(tables: ColmapTables) -> bytes:
     track["index"] = in_image[order]
     place = start[point[order]] + POINT_HEAD.itemsize + 8 * (np.arange(len(order)) - first[point[order]])
     body = np.empty(int(start[-1]), np.uint8)
-    body[start[:-1, None] + np.arange(POINT_HEAD.itemsize)] = head.view(np.uint8).reshape(len(head), -1)
-    body[place[:, None] + np.arange(8)] = track.view(np.uint8).reshape(len(track), -1)
+    body[start[:-1, None] + np.arange(POINT_HEAD.itemsize)] = head.view(np.uint8).reshape(-1, POINT_HEAD.itemsize)
+    body[place[:, None] + np.arange(8)] = track.view(np.uint8).reshape(-1, TRACK_ELEMENT.itemsize)
     return body.tobytes()
