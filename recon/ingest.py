@@ -1,0 +1,215 @@
+"""ingest(): photos, a video or a data set -> Capture. Every photo is decoded once; what cannot be used is named and left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from recon.capture import MIN_PHOTOS, Capture, load_capture, make_split, save_capture
+from recon.errors import InputError, MissingPart
+from recon.job import Job
+from recon.photos import Photo, inspect_photos, mask_problem
+from recon.sources import DEPTH_FOLDERS, MASK_FOLDERS, Found, Source, beside, find_files, hash_source, look
+
+NAMED = 10
+"""So many photos are named one by one in the terminal; stage.json names all."""
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """What ingest() may be told."""
+
+    holdout: Literal["every8", "none"] = "every8"
+    """Which photos are kept from training to measure it: every 8th, or none. A data set's own split wins over every8."""
+    frames: int = 120
+    """At most so many frames are picked from a video."""
+    poses: Literal["keep", "ignore"] = "keep"
+    """Poses that a data set brings (COLMAP, transforms.json): keep them as they are, or ignore them and find them anew."""
+
+
+def fingerprint(source: Path | Sequence[Path], options: IngestOptions) -> str:
+    """A hash of the input's file names and contents; where the input lies does not count."""
+    return hash_source(look(source, options.poses == "keep"))
+
+
+def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> Capture:
+    """Look at the input, check every photo, choose the split, and write capture.json, capture.npz (and prior/, frames/).
+
+    `source`: a folder of photos, a video, a COLMAP model with its photos, transforms.json or its folder. Raises InputError
+    when fewer than three photos can be used, naming what was wrong with the others.
+    """
+    found = look(source, options.poses == "keep")
+    capture = READERS[found.kind](found, options, job)
+    job.metrics |= {
+        "photos": len(capture),
+        "test": int(capture.test.sum()),
+        "cameras": len(set(capture.camera_id.tolist())),
+        "masks": sum(m is not None for m in capture.mask),
+        "gps": 0 if capture.gps is None else int(np.isfinite(capture.gps[:, 0]).sum()),
+    }
+    save_capture(capture, job.folder)
+    return load_capture(job.folder)
+
+
+def _read_folder(source: Source, options: IngestOptions, job: Job) -> Capture:
+    found = find_files(source.root)
+    _remark(found, job)
+    photos = usable(inspect_photos(found.photos, job), source.root, job)
+    return capture_of(photos, source.root, options, job, depth=found.depth)
+
+
+READERS: dict[str, Callable[[Source, IngestOptions, Job], Capture]] = {"photos": _read_folder}
+
+
+def _remark(found: Found, job: Job) -> None:
+    if found.raw:
+        job.warn(
+            f"{_count(len(found.raw), 'camera raw file')} passed over ({_some(found.raw)}): recon reads none; "
+            "export them as JPEG or TIFF to use them."
+        )
+    if found.videos:
+        job.warn(
+            f"{_count(len(found.videos), 'video')} beside the photos passed over ({_some(n for n, _ in found.videos)})."
+        )
+    for folder in found.closed:
+        job.warn(f"The folder {folder} cannot be opened; its photos are not used.")
+
+
+def usable(photos: Sequence[Photo], root: Path, job: Job, skipped: dict[str, str] | None = None) -> list[Photo]:
+    """The photos that can be used, in code-point order; the others, and those in `skipped`, are named in the job.
+
+    Raises InputError when fewer than MIN_PHOTOS are left, MissingPart when that is for want of an optional package.
+    """
+    reasons, first, good = dict(skipped or {}), dict[str, str](), list[Photo]()
+    for photo in sorted(photos, key=lambda p: p.name):
+        reason = photo.reason
+        if not reason and photo.sha256 in first:
+            reason = f"it is a copy of {first[photo.sha256]}"
+        if reason:
+            reasons[photo.name] = reason
+            continue
+        first[photo.sha256] = photo.name
+        good.append(photo)
+    _name(reasons, job)
+    if len(good) < MIN_PHOTOS:
+        _too_few(good, photos, reasons, root)
+    damaged = [photo.name for photo in good if photo.exif.damaged]
+    if damaged:
+        job.warn(f"The EXIF of {_count(len(damaged), 'photo')} is damaged and not used ({_some(damaged)}).")
+    return good
+
+
+def _name(reasons: dict[str, str], job: Job) -> None:
+    """Name the photos that are left out."""
+    names = sorted(reasons)
+    for name in names[:NAMED]:
+        job.warn(f"{_shown(name)} skipped: {reasons[name]}.")
+    if len(names) > NAMED:
+        job.warn(f"{len(names) - NAMED} more photos skipped; ingest/stage.json names them all.")
+    job.metrics["skipped"] = {_shown(name): reasons[name] for name in names}
+
+
+def _too_few(good: list[Photo], photos: Sequence[Photo], reasons: dict[str, str], root: Path) -> None:
+    names = sorted(reasons)
+    listed = "".join(f"\n  {_shown(name)}: {reasons[name]}" for name in names[:NAMED])
+    listed += f"\n  and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    found = f"{_count(len(good), 'usable photo')} in {root}; at least {MIN_PHOTOS} are needed."
+    if any(photo.missing_part for photo in photos):
+        raise MissingPart(f'{found} HEIC photos need an optional part: pip install "recon-scene[heic]".{listed}')
+    advice = (
+        "Add photos of the scene, taken from different places."
+        if photos
+        else "Expected JPEG, PNG, TIFF, WebP or HEIC files, there or in folders below."
+    )
+    raise InputError(f"{found} {advice}" + (f" Skipped were:{listed}" if listed else ""))
+
+
+def capture_of(
+    photos: Sequence[Photo], root: Path, options: IngestOptions, job: Job, *, depth: dict[str, str] | None = None
+) -> Capture:
+    """The capture of usable photos that come without poses."""
+    names = tuple(photo.name for photo in photos)
+    split, protocol = make_split(names, options.holdout)
+    return Capture(
+        root=root,
+        names=names,
+        size=np.array([photo.size for photo in photos], np.int32),
+        camera_id=camera_ids([(photo.exif.camera, photo.size) for photo in photos]),
+        focal_prior=np.array([photo.exif.focal_px for photo in photos]),
+        orientation=np.array([photo.exif.orientation for photo in photos], np.uint8),
+        exposure=np.array([photo.exif.exposure for photo in photos]),
+        sha256=tuple(photo.sha256 for photo in photos),
+        split=split,
+        protocol=protocol,
+        time=times([photo.exif.time for photo in photos]),
+        mask=find_masks(photos, root, job),
+        depth=find_depth(photos, root, depth or {}),
+        gps=fixes(photos),
+    )
+
+
+def camera_ids(keys: Iterable[object]) -> np.ndarray:
+    """i32[N], 0-based in order of first appearance: equal keys share a camera."""
+    ids: dict[object, int] = {}
+    return np.array([ids.setdefault(key, len(ids)) for key in keys], np.int32)
+
+
+def times(seconds: Sequence[float]) -> np.ndarray | None:
+    """f64[N], seconds from the first photo taken; None unless every photo tells its time."""
+    if not seconds or any(math.isnan(s) for s in seconds):
+        return None
+    return np.array(seconds) - min(seconds)
+
+
+def fixes(photos: Sequence[Photo]) -> np.ndarray | None:
+    """Capture.gps."""
+    if all(photo.exif.gps is None for photo in photos):
+        return None
+    return np.array([photo.exif.gps or (math.nan,) * 3 for photo in photos], np.float64)
+
+
+def find_masks(
+    photos: Sequence[Photo], root: Path, job: Job, given: dict[str, Path] | None = None
+) -> tuple[str | None, ...]:
+    """Capture.mask. A mask that cannot be read or is of another shape than its photo is named and not used."""
+    masks: list[str | None] = []
+    for photo in photos:
+        path = (given or {}).get(photo.name) or beside(root, photo.name, MASK_FOLDERS)
+        problem = mask_problem(path, photo.size) if path else ""
+        if problem:
+            job.warn(f"The mask {path} of {_shown(photo.name)} is not used: {problem}.")
+        masks.append(_below(root, path) if path and not problem else None)
+    return tuple(masks) if any(masks) else ()
+
+
+def find_depth(photos: Sequence[Photo], root: Path, known: dict[str, str]) -> tuple[str | None, ...]:
+    """Capture.depth."""
+    found = []
+    for photo in photos:
+        path = beside(root, photo.name, DEPTH_FOLDERS)
+        found.append(known.get(photo.name) or (_below(root, path) if path else None))
+    return tuple(found) if any(found) else ()
+
+
+def _below(root: Path, path: Path) -> str:
+    """POSIX, below the root where it is, absolute otherwise."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = [_shown(name) for name in names]
+    return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
+
+
+def _shown(name: str) -> str:
+    """A file name that can be written anywhere, whatever bytes it has."""
+    return name.encode("utf-8", "backslashreplace").decode()

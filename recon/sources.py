@@ -1,0 +1,227 @@
+"""What an input is, by looking: photos, a video, a COLMAP model, or transforms.json; and which files belong to it.
+
+Nothing is decoded here. Names are POSIX paths below `root`, in code-point order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from recon.colmap_io import is_colmap, read_tables
+from recon.errors import InputError
+from recon.files import sha256_json
+from recon.photos import PHOTO_ENDS, RAW_ENDS, sha256_photo, workers
+
+VIDEO_ENDS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
+MASK_FOLDERS, DEPTH_FOLDERS = ("masks", "mask"), ("depth", "depths")
+NOT_PHOTOS = frozenset({*MASK_FOLDERS, *DEPTH_FOLDERS, "__macosx"})
+TRANSFORMS = ("transforms_train.json", "transforms.json")
+MODEL_FOLDERS = (".", "sparse/0", "sparse", "colmap/sparse/0", "dense/sparse", "dense/sparse/0")
+COLOUR = re.compile(r"[._-](color|colour|rgb)$", re.IGNORECASE)
+DEPTH = re.compile(r"[._-]depth$", re.IGNORECASE)
+EXPECTED = "Expected a folder of photos, a video, or a data set (a COLMAP model or transforms.json, with its photos)"
+
+Kind = Literal["photos", "video", "colmap", "transforms"]
+Files = Sequence[tuple[str, Path]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files below a folder that look like photos."""
+
+    photos: Files
+    """(name, path), in code-point order of the names."""
+    depth: dict[str, str]
+    """Photo name -> name of the depth image that lies beside it (X.color.jpg, X.depth.png)."""
+    raw: tuple[str, ...] = ()
+    """Camera raw files."""
+    videos: Files = ()
+    """(name, path)."""
+    closed: tuple[str, ...] = ()
+    """Folders that could not be opened."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input, looked at."""
+
+    kind: Kind
+    root: Path
+    """Photo folder, absolute. For a video: the folder it lies in."""
+    model: Path | None = None
+    """The COLMAP folder, transforms.json or transforms_train.json, or the video."""
+
+
+def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
+    """Find out what an input is. With keep_poses=False given poses are passed over: their photos are just photos.
+
+    Raises InputError for an input that is nothing recon knows.
+    """
+    base = _single(source)
+    if base.is_file():
+        return _look_at_file(base)
+    if keep_poses:
+        for name in TRANSFORMS:
+            if (base / name).is_file():
+                return Source("transforms", base, base / name)
+        for place in MODEL_FOLDERS:
+            if is_colmap(base / place):
+                model = (base / place).resolve()
+                return Source("colmap", _images_of(model, base), model)
+    images = base / "images"
+    if images.is_dir() and find_files(images).photos:
+        return Source("photos", images.resolve())
+    found = find_files(base)
+    if found.photos or not found.videos:
+        return Source("photos", base)
+    if len(found.videos) > 1:
+        names = ", ".join(name for name, _ in found.videos[:5])
+        raise InputError(
+            f"{base} holds {len(found.videos)} videos ({names}); several at once are not supported yet. Name one of them."
+        )
+    return Source("video", found.videos[0][1].parent, found.videos[0][1])
+
+
+def _single(source: Path | Sequence[Path]) -> Path:
+    paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if len(paths) != 1:
+        raise InputError(f"{len(paths)} inputs are not supported yet. Name one folder or one video.")
+    path = Path(paths[0]).expanduser()
+    if not path.exists():
+        raise InputError(f"{path} does not exist. {EXPECTED}.")
+    return path.resolve()
+
+
+def _look_at_file(path: Path) -> Source:
+    end = path.suffix.lower()
+    if end in VIDEO_ENDS:
+        return Source("video", path.parent, path)
+    if end == ".json":
+        return Source("transforms", path.parent, path)
+    if end in PHOTO_ENDS:
+        raise InputError(f"{path} is one photo; at least 3 are needed. Name the folder that holds them.")
+    raise InputError(f"{path} is a {end or 'nameless kind of'} file. {EXPECTED}.")
+
+
+def _images_of(model: Path, base: Path) -> Path:
+    """The folder in which most of a COLMAP model's photos exist."""
+    names = read_tables(model).names
+    around = (base, model, model.parent, model.parent.parent)
+    folders = dict.fromkeys([folder / "images" for folder in around] + list(around))
+    counts = {folder: sum((folder / name).is_file() for name in names) for folder in folders}
+    best = max(counts, key=counts.__getitem__)
+    if counts[best] == 0:
+        raise InputError(
+            f"None of the {len(names)} photos of the COLMAP model in {model} was found (for example {min(names, default='')}). "
+            f"Expected them in {base / 'images'}."
+        )
+    return best.resolve()
+
+
+def find_files(root: Path) -> Found:
+    """Every photo below `root`, by its name; folders of masks and depth, hidden ones and workspaces are passed over."""
+    photos: dict[str, Path] = {}
+    raw, videos, closed = [], [], []
+    for name, path in _walk(root, closed):
+        end = path.suffix.lower()
+        if end in PHOTO_ENDS:
+            photos[name] = path
+        elif end in RAW_ENDS:
+            raw.append(name)
+        elif end in VIDEO_ENDS:
+            videos.append((name, path))
+    depth = _depth_beside(photos)
+    files = tuple((name, photos[name]) for name in sorted(photos.keys() - set(depth.values())))
+    return Found(files, depth, tuple(sorted(raw)), tuple(sorted(videos)), tuple(sorted(closed)))
+
+
+def _walk(root: Path, closed: list[str]) -> Iterator[tuple[str, Path]]:
+    """(name, path) of every file below `root`. Links are followed, each folder once."""
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=lambda e: closed.append(str(e.filename))):
+        real = os.path.realpath(folder)
+        if real in seen or (Path(folder) != root and "recon.json" in files):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f.lower() not in NOT_PHOTOS)
+        for file in files:
+            if not file.startswith("."):
+                path = Path(folder, file)
+                yield path.relative_to(root).as_posix(), path
+
+
+def _depth_beside(photos: dict[str, Path]) -> dict[str, str]:
+    """Photo name -> depth image name, for depth images that lie among the photos (X.depth.png beside X.color.jpg or X.png)."""
+    depth = {}
+    stems = {name: name.rpartition(".")[0] for name in photos}
+    colours = {COLOUR.sub("", stem): name for name, stem in stems.items() if not DEPTH.search(stem)}
+    for name, stem in stems.items():
+        if DEPTH.search(stem) and (photo := colours.get(DEPTH.sub("", stem))):
+            depth[photo] = name
+    return depth
+
+
+def beside(root: Path, name: str, folders: Iterable[str]) -> Path | None:
+    """The file that goes with a photo in a folder such as masks/: NAME.png or STEM.png.
+
+    The folder may lie in the photo folder, beside it where that is called images, or beside the photo itself.
+    """
+    photo = root / name
+    places = [(root, name), (photo.parent, photo.name)]
+    if name.startswith("images/"):
+        places.append((root, name.removeprefix("images/")))
+    if root.name == "images":
+        places.append((root.parent, name))
+    for folder in folders:
+        for place, relative in places:
+            for candidate in (f"{relative}.png", f"{relative.rpartition('.')[0]}.png"):
+                if (path := place / folder / candidate).is_file():
+                    return path
+    return None
+
+
+def input_files(source: Source) -> dict[str, Path]:
+    """Every file that ingest would look at, by a name that does not depend on where the input lies."""
+    if source.kind == "video" and source.model:
+        return {source.model.name: source.model}
+    files: dict[str, Path] = {}
+    found = find_files(source.root)
+    photos = found.photos
+    files |= {f"depth/{name}": source.root / name for name in found.depth.values()}
+    if source.kind == "transforms" and source.model:
+        from recon.transforms_json import read_transforms
+
+        transforms = read_transforms(source.model)
+        photos = tuple((frame.name, frame.path) for frame in transforms.frames)
+        files |= {f"given/{path.name}": path for path in transforms.files}
+        files |= {f"mask/{frame.name}": frame.mask for frame in transforms.frames if frame.mask}
+        source = Source("transforms", transforms.root)
+    elif source.kind == "colmap" and source.model:
+        files |= {f"given/{path.name}": path for path in source.model.iterdir() if path.suffix in (".bin", ".txt")}
+    for name, path in photos:
+        files[name] = path
+        if mask := beside(source.root, name, MASK_FOLDERS):
+            files.setdefault(f"mask/{name}", mask)
+    return files
+
+
+def hash_source(source: Source) -> str:
+    """One hash over the names and contents of input_files()."""
+    files = input_files(source)
+    with ThreadPoolExecutor(workers()) as pool:
+        hashes = pool.map(_hash, files.values())
+        return sha256_json([source.kind, sorted(zip(map(repr, files), hashes, strict=True))])
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256_photo(path)
+    except OSError as error:  # ingest will name it; until it can be read, it counts as this
+        return f"unreadable: {error.strerror}"
