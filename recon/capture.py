@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.errors import WorkspaceError
+from recon.errors import InputError, WorkspaceError
 from recon.files import save_npz, write_json
-from recon.geometry import Array
+from recon.geometry import Array, World
 from recon.sparse import SparseModel, read_colmap, write_colmap
 
 MIN_PHOTOS = 3
@@ -21,10 +22,10 @@ MIN_PHOTOS_FOR_HOLDOUT = 16
 
 @dataclass(frozen=True)
 class Capture:
-    """N usable photos, in the order of their names' code points. Sizes are those of the upright photo (EXIF orientation applied)."""
+    """N usable photos, in the order of their names' code points. Sizes are of the upright photo (EXIF orientation applied)."""
 
     root: Path
-    """The folder that names are relative to. Never written to."""
+    """The folder that names are relative to, never written to. Frames of a video lie in the stage's own frames/."""
     names: tuple[str, ...]
     """[N] POSIX paths relative to root; the identity of a photo everywhere."""
     size: NDArray[np.int32]
@@ -46,13 +47,15 @@ class Capture:
     kind: str = "photos"
     """"photos", "video", "colmap" or "transforms": what came in."""
     time: Array | None = None
-    """f64[N], seconds from the first photo, or None."""
+    """f64[N], seconds from the first photo; None unless every photo tells its time."""
     mask: tuple[str | None, ...] = ()
     """[N] absolute or root-relative POSIX path of the photo's mask (white = use), or None; () when there are none."""
     depth: tuple[str | None, ...] = ()
     """[N] paths of depth images beside the photos, or None; () when there are none."""
     gps: Array | None = None
-    """f64[N, 3] latitude deg, longitude deg, altitude m, WGS84; NaN rows where a photo has none; None when no photo has one."""
+    """f64[N, 3] latitude deg, longitude deg, altitude m (NaN when only the altitude is unknown), WGS84.
+
+    NaN rows where a photo has none; None when no photo has one."""
     prior: SparseModel | None = None
     """Given poses, in the order of `names`: sfm triangulates and never moves them."""
 
@@ -110,17 +113,20 @@ def save_capture(capture: Capture, folder: Path) -> None:
     )
     if capture.prior is not None:
         write_colmap(capture.prior, folder / "prior")
+        write_json(folder / "prior" / "world.json", capture.prior.world.to_json())
 
 
 def load_capture(folder: Path) -> Capture:
     """Read what save_capture() wrote. Raises WorkspaceError when it is damaged."""
     try:
-        head = json.loads((folder / "capture.json").read_text())
+        head = json.loads((folder / "capture.json").read_text(encoding="utf-8"))
         with np.load(folder / "capture.npz", allow_pickle=False) as data:
             arrays = dict(data)
-    except (OSError, ValueError) as error:
+        root, prior = Path(head.pop("root")), None
+        lists = {name: tuple(head.pop(name)) for name in ("names", "sha256", "split", "mask", "depth")}
+        if (folder / "prior").is_dir():
+            world = World.from_json(json.loads((folder / "prior" / "world.json").read_text(encoding="utf-8")))
+            prior = read_colmap(folder / "prior", world=world)
+    except (OSError, ValueError, KeyError, BadZipFile, InputError) as error:
         raise WorkspaceError(f"{folder} is damaged ({error}). Run `recon ingest` with --redo.") from error
-    root = Path(head.pop("root"))
-    prior = read_colmap(folder / "prior") if (folder / "prior").is_dir() else None
-    lists = {name: tuple(head.pop(name)) for name in ("names", "sha256", "split", "mask", "depth")}
     return Capture(root=root if root.is_absolute() else folder / root, prior=prior, **lists, **head, **arrays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from recon.capture import MIN_PHOTOS, Capture, load_capture, make_split, save_capture
 from recon.errors import InputError, MissingPart
+from recon.given import colmap_photos, transforms_photos, with_prior
 from recon.job import Job
 from recon.photos import Photo, inspect_photos, mask_problem
 from recon.sources import DEPTH_FOLDERS, MASK_FOLDERS, Found, Source, beside, find_files, hash_source, look
+from recon.video import pick_frames
 
 NAMED = 10
 """So many photos are named one by one in the terminal; stage.json names all."""
@@ -63,7 +65,38 @@ def _read_folder(source: Source, options: IngestOptions, job: Job) -> Capture:
     return capture_of(photos, source.root, options, job, depth=found.depth)
 
 
-READERS: dict[str, Callable[[Source, IngestOptions, Job], Capture]] = {"photos": _read_folder}
+def _read_colmap(source: Source, options: IngestOptions, job: Job) -> Capture:
+    photos, model = colmap_photos(source.root, _model(source), job)
+    capture = capture_of(usable(photos, source.root, job), source.root, options, job)
+    return replace(with_prior(capture, model, None, options.holdout, job), kind="colmap")
+
+
+def _read_transforms(source: Source, options: IngestOptions, job: Job) -> Capture:
+    root, photos, model, masks, split = transforms_photos(_model(source), job)
+    capture = capture_of(usable(photos, root, job), root, options, job, masks=masks)
+    return replace(with_prior(capture, model, split, options.holdout, job), kind="transforms")
+
+
+def _read_video(source: Source, options: IngestOptions, job: Job) -> Capture:
+    folder = job.folder / "frames"
+    frames = pick_frames(_model(source), folder, options.frames, job)
+    photos = usable(inspect_photos([(frame.name, folder / frame.name) for frame in frames], job), _model(source), job)
+    time = {frame.name: frame.time for frame in frames}
+    capture = capture_of(photos, folder, options, job)
+    return replace(capture, root=Path("frames"), time=times([time[photo.name] for photo in photos]), kind="video")
+
+
+def _model(source: Source) -> Path:
+    assert source.model is not None
+    return source.model
+
+
+READERS: dict[str, Callable[[Source, IngestOptions, Job], Capture]] = {
+    "photos": _read_folder,
+    "colmap": _read_colmap,
+    "transforms": _read_transforms,
+    "video": _read_video,
+}
 
 
 def _remark(found: Found, job: Job) -> None:
@@ -80,12 +113,12 @@ def _remark(found: Found, job: Job) -> None:
         job.warn(f"The folder {folder} cannot be opened; its photos are not used.")
 
 
-def usable(photos: Sequence[Photo], root: Path, job: Job, skipped: dict[str, str] | None = None) -> list[Photo]:
-    """The photos that can be used, in code-point order; the others, and those in `skipped`, are named in the job.
+def usable(photos: Sequence[Photo], root: Path, job: Job) -> list[Photo]:
+    """The photos that can be used, in code-point order; the others are named in the job.
 
     Raises InputError when fewer than MIN_PHOTOS are left, MissingPart when that is for want of an optional package.
     """
-    reasons, first, good = dict(skipped or {}), dict[str, str](), list[Photo]()
+    reasons, first, good = dict[str, str](), dict[str, str](), list[Photo]()
     for photo in sorted(photos, key=lambda p: p.name):
         reason = photo.reason
         if not reason and photo.sha256 in first:
@@ -130,7 +163,13 @@ def _too_few(good: list[Photo], photos: Sequence[Photo], reasons: dict[str, str]
 
 
 def capture_of(
-    photos: Sequence[Photo], root: Path, options: IngestOptions, job: Job, *, depth: dict[str, str] | None = None
+    photos: Sequence[Photo],
+    root: Path,
+    options: IngestOptions,
+    job: Job,
+    *,
+    masks: dict[str, Path] | None = None,
+    depth: dict[str, str] | None = None,
 ) -> Capture:
     """The capture of usable photos that come without poses."""
     names = tuple(photo.name for photo in photos)
@@ -147,7 +186,7 @@ def capture_of(
         split=split,
         protocol=protocol,
         time=times([photo.exif.time for photo in photos]),
-        mask=find_masks(photos, root, job),
+        mask=find_masks(photos, root, job, masks),
         depth=find_depth(photos, root, depth or {}),
         gps=fixes(photos),
     )

@@ -17,6 +17,7 @@ from recon.colmap_io import is_colmap, read_tables
 from recon.errors import InputError
 from recon.files import sha256_json
 from recon.photos import PHOTO_ENDS, RAW_ENDS, sha256_photo, workers
+from recon.transforms_json import read_transforms
 
 VIDEO_ENDS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 MASK_FOLDERS, DEPTH_FOLDERS = ("masks", "mask"), ("depth", "depths")
@@ -196,8 +197,6 @@ def input_files(source: Source) -> dict[str, Path]:
     photos = found.photos
     files |= {f"depth/{name}": source.root / name for name in found.depth.values()}
     if source.kind == "transforms" and source.model:
-        from recon.transforms_json import read_transforms
-
         transforms = read_transforms(source.model)
         photos = tuple((frame.name, frame.path) for frame in transforms.frames)
         files |= {f"given/{path.name}": path for path in transforms.files}
