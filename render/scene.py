@@ -1,4 +1,6 @@
-"""What a scene is to the trainer, the evaluator and the viewer: a protocol, its parameters, its renderings, its training events."""
+"""What a scene is to the trainer, the evaluator and the viewer: a protocol, its parameters, its renderings, its
+training events.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor
 
 from recon.cameras import Cameras
 
 if TYPE_CHECKING:
+    from render.densify import Edit
+    from render.initial import SceneSetup
+    from render.rasterize import RowGrads
     from render.splats import Splats
 
 
@@ -23,7 +29,9 @@ class Rendering:
     alpha: Tensor
     """f32[C, H, W], sum of w_i."""
     z: Tensor
-    """f32[C, H, W], alpha-normalised expected depth along +Z, world units; NaN where alpha = 0. Carries no gradient unless asked."""
+    """f32[C, H, W], alpha-normalised expected depth along +Z, world units; NaN where alpha = 0. Carries no gradient
+    unless asked.
+    """
     extra: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -53,19 +61,64 @@ class Parameters:
     per_splat: dict[str, Tensor]
     """Columns [N, ...]: rows come and go together, and the optimiser's moments with them."""
     shared: dict[str, Tensor]
-    """Grids, MLPs, poses: never densified."""
-    edit: Callable[[Any], None]
-    """edit(rows): keep, copy or add rows of every per-splat column and of its moments. See densify.py."""
+    """Grids, MLPs: never densified."""
+    edit: Callable[[Edit], None]
+    """Copies rows of every per-splat column, and replaces `per_splat`; an optimiser hooks in to carry its moments along."""
+    capacity: int = 0
+    """Most rows that the columns will ever have."""
+    row_grads: RowGrads | None = None
+    """Where a backward pass leaves the gradients of the visible rows; None: gradients are in each tensor's `grad`."""
+    penalize: Callable[[RowGrads], None] | None = None
+    """Adds the gradients of row-wise regularisers to those of the visible rows, after the backward pass."""
 
 
 class Scene(Protocol):
     """One representation. What more it can do is asked by method: a scene with `at(time) -> Splats` exports splats."""
 
-    def render(self, cameras: Cameras, background: Tensor | None = None) -> Rendering: ...
+    setup: SceneSetup
+    config: Any
+    """The frozen config that built it."""
+    info: dict[str, Any]
+    """JSON values about how the scene came to be: scene, splats, steps, long_side, background."""
+    history: list[dict[str, Any]]
+    """Rows of history.jsonl, of a scene that was read from its stage's folder."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def to(self, device: str) -> Any:
+        """The scene on a device, for rendering."""
+        ...
+
+    def render(
+        self, cameras: Cameras, background: Tensor | None = None, cam_from_world: Tensor | None = None
+    ) -> Rendering:
+        """Views of one size; `cam_from_world` [C, 4, 4] replaces the cameras' poses and may carry a gradient."""
+        ...
+
     def parameters(self) -> Parameters: ...
-    def regularize(self, rendering: Rendering) -> Tensor: ...
-    def after_step(self, step: int, info: Any) -> None: ...
-    def state(self) -> dict[str, Tensor]: ...
+
+    def schedule(self, progress: float) -> dict[str, float]:
+        """Set what depends on progress (0..1), and return this moment's learning rate of each parameter."""
+        ...
+
+    def regularize(self, rendering: Rendering) -> Tensor | None:
+        """A loss beside the photometric one, differentiable; None: none."""
+        ...
+
+    def after_step(self, step: int, progress: float) -> bool:
+        """Densification lives here. True when rows were edited."""
+        ...
+
+    def finish(self) -> None:
+        """Called once after the last step: what never shows may go."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that restore() needs to go on with the same bits."""
+        ...
+
+    def restore(self, state: dict[str, Tensor]) -> None: ...
 
 
 class SplatScene(Scene, Protocol):

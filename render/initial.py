@@ -1,0 +1,123 @@
+"""Where a scene starts: points that the training photos know, or random points in the volume that their cameras share.
+
+Nothing that a held-out photo alone knows goes in: a point needs two training photos, and its colour is sampled from
+training photos.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.cameras import Cameras
+from recon.geometry import Array, World
+from recon.sparse import SparseModel
+from render.dataset import Level
+
+MIN_POINTS = 100
+"""Fewer sparse points than this count as none."""
+RANDOM_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class SceneSetup:
+    """What a representation must know besides its own config, in training and after."""
+
+    extent: float
+    """The scene's size, world units: the unit of the learning rate of positions."""
+    near: float
+    """What is nearer than this to a camera is not drawn, world units."""
+    splats: int
+    """Cap on the number of splats."""
+    sh_degree: int = 3
+    antialiased: bool = False
+    densify: bool = True
+    grow_sh: bool = True
+    """Whether the bands of the spherical harmonics are switched on one after another."""
+    seed: int = 0
+    device: str = "cpu"
+    world: World = field(default_factory=World)
+
+
+@dataclass(frozen=True)
+class SceneInit:
+    """What a representation is built from: points, and the setup."""
+
+    xyz: Array
+    """f64[P, 3], world."""
+    rgb: NDArray[np.float32]
+    """f32[P, 3], sRGB 0..1."""
+    spacing: NDArray[np.float32]
+    """f32[P], root mean square distance to the three nearest neighbours, world units."""
+    setup: SceneSetup
+
+
+def training_points(model: SparseModel, train: NDArray[np.bool_], level: Level, rows: NDArray) -> tuple[Array, NDArray]:
+    """Points seen by at least two training cameras: positions f64[P, 3] and colours f32[P, 3] averaged over the
+    training photos that saw them.
+
+    `train` [N] marks the model's training cameras; photo i of `level` is the model's camera rows[i].
+    """
+    o = model.observations
+    kept = train[o.camera]
+    camera, point, xy = o.camera[kept], o.point[kept], o.xy[kept]
+    total, seen = np.zeros((len(model.xyz), 3)), np.zeros(len(model.xyz))
+    scale = level.cameras.size / model.cameras.size[rows]
+    for i, row in enumerate(rows):
+        mine = camera == row
+        width, height = level.cameras.size[i]
+        pixel = np.floor(xy[mine] * scale[i]).astype(np.int64).clip(0, [width - 1, height - 1])
+        total[point[mine]] += level.photo(i).rgb[pixel[:, 1], pixel[:, 0]]
+        np.add.at(seen, point[mine], 1)
+    good = (np.bincount(point, minlength=len(model.xyz)) >= 2) & (seen > 0)
+    return model.xyz[good], (total[good] / seen[good, None]).astype(np.float32)
+
+
+def random_points(cameras: Cameras, amount: int, seed: int) -> tuple[Array, NDArray[np.float32]]:
+    """Points spread evenly in the volume that the cameras look at together, with random colours.
+
+    The volume is a ball around the point nearest to all optical axes, as large as keeps it in every camera's view.
+    """
+    rng = np.random.default_rng(seed)
+    center, radius = common_ball(cameras)
+    direction = rng.normal(size=(amount, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    xyz = center + direction * radius * rng.random((amount, 1)) ** (1 / 3)
+    return xyz, rng.random((amount, 3)).astype(np.float32)
+
+
+def common_ball(cameras: Cameras) -> tuple[Array, float]:
+    """Centre [3] and radius of the ball that the cameras share: the point nearest to all optical axes, and the largest
+    radius that the median camera sees whole. Parallel axes have no such point: then the ball lies ahead by the cameras'
+    spread.
+    """
+    centers, axes = cameras.centers, cameras.world_from_cam[:, :3, 2]
+    normal = np.eye(3) - axes[:, :, None] * axes[:, None]
+    total = normal.sum(0)
+    spread = float(np.linalg.norm(centers - centers.mean(0), axis=1).max()) or 1.0
+    if np.linalg.eigvalsh(total)[0] > 1e-3 * len(cameras):
+        focus = np.linalg.solve(total, np.einsum("nij,nj->i", normal, centers))
+    else:
+        focus = centers.mean(0) + 2 * spread * axes.mean(0)
+    distance = np.linalg.norm(centers - focus, axis=1)
+    half = 0.5 * cameras.size.min(1) / cameras.K[:, 0, 0]
+    return focus, float(np.median(distance * half / np.sqrt(1 + half**2))) or spread
+
+
+def scene_extent(cameras: Cameras) -> float:
+    """1.1 times the largest distance of a camera from the cameras' mean, as in 3D Gaussian splatting; world units, > 0."""
+    centers = cameras.centers
+    extent = 1.1 * float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
+    return extent if extent > 0 else 1.0
+
+
+def spacing(xyz: Array, floor: float) -> NDArray[np.float32]:
+    """Root mean square distance f32[P] to the three nearest other points, `floor` at least."""
+    from scipy.spatial import KDTree
+
+    if len(xyz) < 2:
+        return np.full(len(xyz), floor, np.float32)
+    near = KDTree(xyz).query(xyz, k=min(4, len(xyz)), workers=1)[0][:, 1:]
+    return np.maximum(np.sqrt((near**2).mean(1)), floor).astype(np.float32)

@@ -1,0 +1,62 @@
+"""What a user may choose in training and evaluation. Imports nothing heavy: the command line reads this file for its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How long, how large, and which of the parts of training are on."""
+
+    scene: str = "gs"
+    """Representation, a name in SCENES. gs: static Gaussian splats."""
+    minutes: float | None = 5.0
+    """Wall time of the training loop, resumed time counted in; every schedule fits itself to it. Not used when --steps
+    is given.
+    """
+    steps: int | None = None
+    """Optimiser steps instead of minutes: slower or faster machines then give the same scene."""
+    long_side: int = 960
+    """Longer side of the photos in training and evaluation, pixels; 0 keeps the photos' size."""
+    seed: int = 0
+    """Seed of everything random in training."""
+    device: Device = field(default="auto", metadata={"key": False})
+    """auto: CUDA where gsplat and a GPU are there, else the CPU."""
+    splats: int = 120_000
+    """Most splats that the scene may grow to."""
+    sh_degree: int = 3
+    """Bands of spherical harmonics for view-dependent colour, 0 to 3."""
+    antialiased: bool = False
+    """Fade splats that are smaller than a pixel: steadier when viewed from afar or at another resolution."""
+    densify: Literal["mcmc", "off"] = "mcmc"
+    """mcmc: relocate dead splats, grow to the cap, add noise, regularise opacity and scale (3DGS-MCMC)."""
+    coarse_to_fine: Literal["both", "resolution", "sh", "off"] = "both"
+    """What starts coarse: the resolution (1/4, 1/2, 1), the bands of the spherical harmonics, both, or neither."""
+    exposure: bool = True
+    """Fit a small affine colour change to each training photo, zero on average, so that exposure is not baked into the
+    scene.
+    """
+    refine_poses: bool = False
+    """Let training move the training cameras a little; held-out cameras stay where they are."""
+    masks: bool = True
+    """No loss where a photo's mask is black."""
+    mattes: bool = True
+    """Use the photos' alpha channels: train over random backgrounds. Off: photos with alpha are taken over black."""
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """How held-out photos are judged."""
+
+    background: Literal["white", "black", "grey"] = "white"
+    """Behind the scene and behind photos that have an alpha channel; photos without one need none."""
+    lpips: str | None = None
+    """A file of LPIPS weights (VGG); without it no LPIPS is written."""
+    report: bool = True
+    """Write report.html."""
+    device: Device = field(default="auto", metadata={"key": False})
+    """Where the views are rendered."""

@@ -1,0 +1,267 @@
+"""The train stage: from a capture and its reconstruction to a scene on disk, with checkpoints, a live preview, and resume.
+
+Writes scene.npz (what load_scene() reads), scene.ply when the scene is splats, cameras.npz when training refined the
+cameras, and history.jsonl (the curves). While it works: preview.npz, and a checkpoint in the job's scratch folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from recon.capture import Capture
+from recon.errors import InputError
+from recon.files import atomic_write, save_npz, sha256_json
+from recon.job import Job
+from render.dataset import Dataset, open_dataset
+from render.devices import pick_device
+from render.formats.ply import write_ply
+from render.initial import (
+    MIN_POINTS,
+    RANDOM_POINTS,
+    SceneInit,
+    SceneSetup,
+    random_points,
+    scene_extent,
+    spacing,
+    training_points,
+)
+from render.options import TrainOptions
+from render.scene import SplatScene, TrainEvent
+from render.scene_file import read_npz, read_scene, save_scene
+from render.scenes import SCENES
+from render.train import Training, effective_long_side, prepare, resolution_plan, train, training_psnr
+
+if TYPE_CHECKING:
+    from recon.reconstruction import Reconstruction
+
+CHECKPOINT_SECONDS = 20.0
+PREVIEW_SECONDS = 5.0
+HISTORY_SECONDS, HISTORY_SHARE = 2.0, 0.02
+"""A line of history comes after this time, or this share of the time spent, whichever is longer."""
+HISTORY_VIEWS = 2
+"""Training photos whose PSNR stands in the history."""
+
+
+def train_stage(capture: Capture, reconstruction: Reconstruction, options: TrainOptions, job: Job) -> SplatScene:
+    """Train a scene on the capture's training photos. Raises InputError when there is nothing to train on."""
+    check_options(options)
+    dataset = training_data(capture, reconstruction, options, job.scratch)
+    init = initial_scene(capture, reconstruction, dataset, options)
+    run = prepare(SCENES[options.scene](), init, dataset, options)
+    run.scene.info = {"scene": options.scene, "background": (0.0, 0.0, 0.0)}
+    watcher = _Watcher(run, job, _fingerprint(options, dataset))
+    watcher.resume()
+    with job.task("training", total=1.0) as task, _interruptible() as interrupted:
+        for event in train(run):
+            task.update(done=event.progress, text=_line(event))
+            watcher.watch(event)
+            if interrupted.is_set():
+                watcher.checkpoint()
+                raise KeyboardInterrupt
+    return _finish(run, job)
+
+
+def check_options(options: TrainOptions) -> None:
+    """Raises InputError for values that training cannot work with."""
+    if options.scene not in SCENES:
+        raise InputError(f"There is no scene {options.scene!r}. Choose one of: {', '.join(SCENES)}.")
+    if options.steps is None and options.minutes is None:
+        raise InputError("Training needs an end: give --minutes or --steps.")
+    for name, least in (("steps", 1), ("splats", 1), ("sh_degree", 0), ("long_side", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} {value} is too small: expected {least} or more.")
+    if options.steps is None and options.minutes is not None and options.minutes <= 0:
+        raise InputError(f"--minutes {options.minutes} is no time to train in: expected more than 0.")
+    if options.sh_degree > 3:
+        raise InputError(f"--sh-degree {options.sh_degree} is too high: expected 0 to 3.")
+
+
+def training_data(capture: Capture, reconstruction: Reconstruction, options: TrainOptions, folder: Path) -> Dataset:
+    """The registered training photos, resized into `folder`."""
+    test = {name for name, is_test in zip(capture.names, capture.test, strict=True) if is_test}
+    names = [name for name in reconstruction.model.names if name not in test]
+    if not names:
+        raise InputError(
+            "No training photo has a pose: every photo that structure from motion placed is held out. "
+            "Use --holdout none, or add photos."
+        )
+    coarse = options.coarse_to_fine in ("both", "resolution")
+    long_side = effective_long_side(reconstruction.model.cameras.size, options.long_side)
+    scales = [scale for _, scale in resolution_plan(long_side, coarse)]
+    return open_dataset(
+        reconstruction, names, options.long_side, folder, scales=scales, masks=options.masks, mattes=options.mattes
+    )
+
+
+def initial_scene(
+    capture: Capture, reconstruction: Reconstruction, dataset: Dataset, options: TrainOptions
+) -> SceneInit:
+    """Points that the training photos know, with colours from training photos; without such points, random ones."""
+    model = reconstruction.model
+    index = {name: i for i, name in enumerate(model.names)}
+    rows = np.array([index[name] for name in dataset.names], np.int64)
+    is_train = np.zeros(len(model.names), bool)
+    is_train[rows] = True
+    xyz, rgb = training_points(model, is_train, dataset.levels[1.0], rows)
+    if len(xyz) < MIN_POINTS:
+        xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
+    extent = scene_extent(dataset.cameras)
+    setup = SceneSetup(
+        extent=extent,
+        near=0.01 * extent,
+        splats=options.splats,
+        sh_degree=options.sh_degree,
+        antialiased=options.antialiased,
+        densify=options.densify == "mcmc",
+        grow_sh=options.coarse_to_fine in ("both", "sh"),
+        seed=options.seed,
+        device=pick_device(options.device),
+        world=model.world,
+    )
+    return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup)
+
+
+class _Watcher:
+    """Checkpoints, previews and history of a run; it listens and changes nothing."""
+
+    def __init__(self, run: Training, job: Job, fingerprint: str) -> None:
+        self._run, self._job, self._fingerprint = run, job, fingerprint
+        self._saved = self._shown = time.monotonic()
+        self._noted = -1.0
+        self._views = sorted({0, len(run.dataset) // 2})[:HISTORY_VIEWS]
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self._job.scratch / "checkpoint.npz"
+
+    @property
+    def _history(self) -> Path:
+        return self._job.folder / "history.jsonl"
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of the same run, where there is one."""
+        step = -1
+        if self._checkpoint.is_file():
+            arrays = read_npz(self._checkpoint)
+            values = json.loads(str(arrays.pop("values")))
+            if values["fingerprint"] == self._fingerprint:
+                tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+                self._run.restore(tensors, values)
+                step = self._run.pace.step
+                self._job.say(f"training goes on at step {step}, {self._run.pace.spent:.0f} s in")
+        lines = self._history.read_text().splitlines() if self._history.is_file() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        with atomic_write(self._history) as stream:
+            stream.write("".join(line + "\n" for line in kept).encode())
+
+    def watch(self, event: TrainEvent) -> None:
+        """Called after every step."""
+        now, last = time.monotonic(), event.kind == "end"
+        if last or event.seconds - self._noted >= max(HISTORY_SECONDS, HISTORY_SHARE * event.seconds):
+            self._noted = event.seconds
+            self._note(event)
+        if not last and now - self._shown >= PREVIEW_SECONDS:
+            self._preview(event)
+            self._shown = time.monotonic()
+        if not last and now - self._saved >= CHECKPOINT_SECONDS:
+            self.checkpoint()
+            self._saved = time.monotonic()
+
+    def checkpoint(self) -> None:
+        tensors, values = self._run.state()
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        save_npz(self._checkpoint, values=json.dumps(values | {"fingerprint": self._fingerprint}), **arrays)
+
+    def _note(self, event: TrainEvent) -> None:
+        scale = self._run.realised[-1]["scale"]
+        row = {
+            "seconds": round(event.seconds, 3),
+            "step": event.step,
+            "loss": round(event.loss, 6),
+            "splats": event.splats,
+            "long_side": event.long_side,
+            "psnr": round(training_psnr(self._run, self._views, scale), 3),
+        }
+        with open(self._history, "a") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    def _preview(self, event: TrainEvent) -> None:
+        columns = self._run.scene.parameters().per_splat
+        arrays = {name: column.detach().cpu().numpy() for name, column in columns.items()}
+        world = json.dumps(self._run.scene.setup.world.to_json())
+        save_npz(self._job.folder / "preview.npz", step=event.step, world=world, **arrays)
+
+
+def _finish(run: Training, job: Job) -> SplatScene:
+    """Write the results, remove the preview, and hand over the scene."""
+    scene: Any = run.scene
+    scene.finish()
+    scene.info |= {
+        "splats": len(scene.at()),
+        "steps": run.pace.step,
+        "long_side": int(run.dataset.cameras.size.max()),
+    }
+    save_scene(job.folder / "scene.npz", scene)
+    if hasattr(scene, "at"):
+        write_ply(job.folder / "scene.ply", scene.at())
+    if run.poses is not None:
+        cameras, names = run.dataset.cameras, np.array(run.dataset.names)
+        moved = run.poses.refined()
+        save_npz(job.folder / "cameras.npz", names=names, cam_from_world=moved, K=cameras.K, size=cameras.size)
+    (job.folder / "preview.npz").unlink(missing_ok=True)
+    job.metrics.update(scene.info | {"seconds": round(run.pace.spent, 2), "schedule": run.realised})
+    return scene
+
+
+def load_scene(folder: Path) -> SplatScene:
+    """Read what train_stage() wrote, onto the CPU. Raises WorkspaceError when it is damaged."""
+    scene = read_scene(folder / "scene.npz")
+    lines = (folder / "history.jsonl").read_text().splitlines() if (folder / "history.jsonl").is_file() else []
+    scene.history = [json.loads(line) for line in lines]
+    return scene
+
+
+def _fingerprint(options: TrainOptions, dataset: Dataset) -> str:
+    """What a checkpoint belongs to: the options that decide the result, the photos, and their cameras."""
+    keyed = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.metadata.get("key", True)}
+    cameras = dataset.cameras
+    return sha256_json([keyed, dataset.names, cameras.cam_from_world.tolist(), cameras.K.tolist()])
+
+
+def _line(event: TrainEvent) -> str:
+    return f"training: step {event.step}, {event.long_side} px, {event.splats} splats, loss {event.loss:.4f}"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that a step is never cut in half; a second Ctrl-C interrupts at once.
+
+    Outside of the main thread Python delivers no signals, and the event stays unset.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
