@@ -46,6 +46,8 @@ def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> C
     when fewer than three photos can be used, naming what was wrong with the others.
     """
     found = look(source, options.poses == "keep")
+    if found.note:
+        job.warn(found.note)
     capture = READERS[found.kind](found, options, job)
     job.metrics |= {
         "photos": len(capture),

@@ -57,6 +57,8 @@ class Source:
     """Photo folder, absolute. For a video: the folder it lies in."""
     model: Path | None = None
     """The COLMAP folder, transforms.json or transforms_train.json, or the video."""
+    note: str = ""
+    """What the user may want to know about the choice."""
 
 
 def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
@@ -77,7 +79,9 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
                 return Source("colmap", _images_of(model, base), model)
     images = base / "images"
     if images.is_dir() and find_files(images).photos:
-        return Source("photos", images.resolve())
+        outside = sum(path.suffix.lower() in PHOTO_ENDS for path in base.iterdir() if path.is_file())
+        note = f"{outside} photos beside {images} are not used; the photos are taken from that folder." if outside else ""
+        return Source("photos", images.resolve(), note=note)
     found = find_files(base)
     if found.photos or not found.videos:
         return Source("photos", base)
