@@ -21,6 +21,7 @@ from recon.ply_points import read_ply_points
 from recon.sources import find_files
 from recon.sparse import Observations, SparseModel, read_colmap
 from recon.transforms_json import cameras_of, read_transforms
+from recon.wording import count, some
 
 SAME_SHAPE = 0.01
 """Relative difference of aspect ratios up to which a photo counts as a resized copy of what its camera saw."""
@@ -35,7 +36,7 @@ def transforms_photos(path: Path, job: Job) -> tuple[Path, list[Photo], SparseMo
     listed = len(data.frames) + len(data.missing) + len(data.skipped) + data.ignored
     note_missing(data.missing, listed, path, job)
     if data.ignored:
-        job.say(f"{data.ignored} frames that {path.name} keeps for validation are not used.")
+        job.say(f"{count(data.ignored, 'frame')} that {path.name} keeps for validation not used.")
     photos = inspect_photos([(frame.name, frame.path) for frame in data.frames], job)
     cameras, reasons = cameras_of(data.frames, [photo.stored_size for photo in photos])
     photos = [
@@ -69,7 +70,7 @@ def colmap_photos(root: Path, folder: Path, job: Job) -> tuple[list[Photo], Spar
     note_missing(missing, len(model.names), folder, job)
     strangers = [name for name, _ in find_files(root).photos if name not in set(model.names)]
     if strangers:
-        job.warn(f"{len(strangers)} photos in {root} have no pose in {folder} and are not used ({_some(strangers)}).")
+        job.warn(f"{count(len(strangers), 'photo')} in {root} without a pose in {folder} not used ({some(strangers)}).")
     photos = inspect_photos([(name, root / name) for name in here], job)
     size = dict(zip(model.names, model.cameras.size.tolist(), strict=True))
     return [fit(photo, size[photo.name]) for photo in photos], model
@@ -80,17 +81,13 @@ def note_missing(missing: Sequence[str], listed: int, where: Path, job: Job) -> 
     job.metrics["missing"] = len(missing)
     if missing:
         job.warn(
-            f"{len(missing)} of the {listed} photos that {where} lists do not exist and are skipped ({_some(missing)})."
+            f"{len(missing)} of the {listed} photos listed in {where} do not exist and are skipped ({some(missing)})."
         )
 
 
 def _inside(name: str) -> bool:
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def fit(photo: Photo, camera_size: Sequence[int]) -> Photo:
@@ -117,7 +114,7 @@ def with_prior(capture: Capture, model: SparseModel, split: Split, holdout: str,
     resized = [name for name, s in zip(capture.names, scale, strict=True) if not np.allclose(s, 1, rtol=1e-9)]
     if resized:
         job.warn(
-            f"{len(resized)} photos are of another size than their cameras ({_some(resized)}): the cameras are scaled to fit."
+            f"{count(len(resized), 'photo')} of another size than the camera ({some(resized)}): the cameras are scaled to fit."
         )
         seen = prior.observations
         seen = replace(seen, xy=(seen.xy * scale[seen.camera]).astype(np.float32))

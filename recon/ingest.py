@@ -17,6 +17,7 @@ from recon.job import Job
 from recon.photos import Photo, inspect_photos, mask_problem
 from recon.sources import DEPTH_FOLDERS, MASK_FOLDERS, Found, Source, beside, find_files, hash_source, look
 from recon.video import pick_frames
+from recon.wording import count, shown, some
 
 NAMED = 10
 """So many photos are named one by one in the terminal; stage.json names all."""
@@ -104,12 +105,12 @@ READERS: dict[str, Callable[[Source, IngestOptions, Job], Capture]] = {
 def _remark(found: Found, job: Job) -> None:
     if found.raw:
         job.warn(
-            f"{_count(len(found.raw), 'camera raw file')} passed over ({_some(found.raw)}): recon reads none; "
+            f"{count(len(found.raw), 'camera raw file')} passed over ({some(found.raw)}): recon reads none; "
             "export them as JPEG or TIFF to use them."
         )
     if found.videos:
         job.warn(
-            f"{_count(len(found.videos), 'video')} beside the photos passed over ({_some(n for n, _ in found.videos)})."
+            f"{count(len(found.videos), 'video')} beside the photos passed over ({some(n for n, _ in found.videos)})."
         )
     for folder in found.closed:
         job.warn(f"The folder {folder} cannot be opened; its photos are not used.")
@@ -135,7 +136,7 @@ def usable(photos: Sequence[Photo], root: Path, job: Job) -> list[Photo]:
         _too_few(good, photos, reasons, root)
     damaged = [photo.name for photo in good if photo.exif.damaged]
     if damaged:
-        job.warn(f"The EXIF of {_count(len(damaged), 'photo')} is damaged and not used ({_some(damaged)}).")
+        job.warn(f"The EXIF of {count(len(damaged), 'photo')} is damaged and not used ({some(damaged)}).")
     return good
 
 
@@ -143,17 +144,17 @@ def _name(reasons: dict[str, str], job: Job) -> None:
     """Name the photos that are left out."""
     names = sorted(reasons)
     for name in names[:NAMED]:
-        job.warn(f"{_shown(name)} skipped: {reasons[name]}.")
+        job.warn(f"{shown(name)} skipped: {reasons[name]}.")
     if len(names) > NAMED:
         job.warn(f"{len(names) - NAMED} more photos skipped; ingest/stage.json names them all.")
-    job.metrics["skipped"] = {_shown(name): reasons[name] for name in names}
+    job.metrics["skipped"] = {shown(name): reasons[name] for name in names}
 
 
 def _too_few(good: list[Photo], photos: Sequence[Photo], reasons: dict[str, str], root: Path) -> None:
     names = sorted(reasons)
-    listed = "".join(f"\n  {_shown(name)}: {reasons[name]}" for name in names[:NAMED])
+    listed = "".join(f"\n  {shown(name)}: {reasons[name]}" for name in names[:NAMED])
     listed += f"\n  and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    found = f"{_count(len(good), 'usable photo')} in {root}; at least {MIN_PHOTOS} are needed."
+    found = f"{count(len(good), 'usable photo')} in {root}; at least {MIN_PHOTOS} are needed."
     if any(photo.missing_part for photo in photos):
         raise MissingPart(f'{found} HEIC photos need an optional part: pip install "recon-scene[heic]".{listed}')
     advice = (
@@ -223,7 +224,7 @@ def find_masks(
         path = (given or {}).get(photo.name) or beside(root, photo.name, MASK_FOLDERS)
         problem = mask_problem(path, photo.size) if path else ""
         if problem:
-            job.warn(f"The mask {path} of {_shown(photo.name)} is not used: {problem}.")
+            job.warn(f"The mask {path} of {shown(photo.name)} is not used: {problem}.")
         masks.append(_below(root, path) if path and not problem else None)
     return tuple(masks) if any(masks) else ()
 
@@ -240,17 +241,3 @@ def find_depth(photos: Sequence[Photo], root: Path, known: dict[str, str]) -> tu
 def _below(root: Path, path: Path) -> str:
     """POSIX, below the root where it is, absolute otherwise."""
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = [_shown(name) for name in names]
-    return ", ".join(listed[:3]) + (", ..." if len(listed) > 3 else "")
-
-
-def _shown(name: str) -> str:
-    """A file name that can be written anywhere, whatever bytes it has."""
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -18,6 +18,7 @@ from recon.errors import InputError
 from recon.files import sha256_json
 from recon.photos import PHOTO_ENDS, RAW_ENDS, sha256_photo, workers
 from recon.transforms_json import read_transforms
+from recon.wording import count
 
 VIDEO_ENDS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 MASK_FOLDERS, DEPTH_FOLDERS = ("masks", "mask"), ("depth", "depths")
@@ -80,7 +81,7 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
     images = base / "images"
     if images.is_dir() and find_files(images).photos:
         outside = sum(path.suffix.lower() in PHOTO_ENDS for path in base.iterdir() if path.is_file())
-        note = f"{outside} photos beside {images} are not used; the photos are taken from that folder." if outside else ""
+        note = f"{count(outside, 'photo')} beside {images} not used: the photos in that folder are." if outside else ""
         return Source("photos", images.resolve(), note=note)
     found = find_files(base)
     if found.photos or not found.videos:

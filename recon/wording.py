@@ -1,0 +1,21 @@
+"""Counts and lists of names, as sentences to the user have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def count(number: int, noun: str) -> str:
+    """ "1 photo", "2 photos"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first few names, and dots where there are more."""
+    listed = [shown(name) for name in names]
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+
+
+def shown(name: str) -> str:
+    """A file name that can be written anywhere, whatever bytes it has."""
+    return name.encode("utf-8", "backslashreplace").decode()
