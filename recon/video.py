@@ -91,7 +91,8 @@ def _remembered(notes: Path, state: dict[str, Any]) -> list[VideoFrame] | None:
     if not notes.is_file():
         return None
     data = json.loads(notes.read_text(encoding="utf-8"))
-    return [VideoFrame(*frame) for frame in data.pop("frames")] if {**data} == state else None
+    frames = [VideoFrame(*frame) for frame in data.pop("frames")]
+    return frames if data == state else None
 
 
 def _check(video: Path, measured: Measured, chosen: list[int], most: int, job: Job) -> None:
@@ -248,11 +249,9 @@ def choose(measured: Measured, most: int) -> list[int]:
 
 
 def _path(motion: Array, blur: Array, step: float) -> list[int]:
-    count = len(motion)
-    cost, parent = blur.copy(), np.full(count, -1)
-    for j in range(count):
-        if motion[j] <= step * 0.5:
-            continue  # may be the first
+    """Rows of the cheapest path. It may begin and end up to a step from the video's ends, free of cost up to half a step."""
+    cost, parent = blur + _margin(motion, step), np.full(len(motion), -1)
+    for j in range(len(motion)):
         last = int(np.searchsorted(motion, motion[j] - NEAREST * step, side="right"))
         if last == 0:
             continue
@@ -261,20 +260,25 @@ def _path(motion: Array, blur: Array, step: float) -> list[int]:
         gap = np.minimum((motion[j] - motion[first:last]) / step, FARTHEST + 1)
         total = cost[first:last] + (gap - 1) ** 2
         best = int(np.argmin(total))
-        cost[j], parent[j] = blur[j] + total[best], first + best
-    ends = np.flatnonzero(motion >= motion[-1] - step * 0.5)
-    row, rows = int(ends[np.argmin(cost[ends])]), []
+        if blur[j] + total[best] < cost[j]:
+            cost[j], parent[j] = blur[j] + total[best], first + best
+    row, rows = int(np.argmin(cost + _margin(motion[-1] - motion, step))), []
     while row >= 0:
         rows.append(row)
         row = int(parent[row])
     return rows[::-1]
 
 
-def blur_cost(measured: Measured, step: float) -> Array:
-    """f64[C] >= 0: log of (sharpness around a frame / its own).
+def _margin(distance: Array, step: float) -> Array:
+    """What it costs to leave out `distance` at one end of the video: nothing up to half a step, infinity beyond one."""
+    return np.where(distance > step, np.inf, 4 * np.maximum(0.0, distance / step - 0.5) ** 2)
 
-    Around: the 90th percentile within two steps of motion or one second, whichever reaches further; at least half of the
-    video's median, lest a long blurred stretch be its own measure.
+
+def blur_cost(measured: Measured, step: float) -> Array:
+    """f64[C] >= 0: log of (the greatest sharpness around a frame / its own).
+
+    Around: within two steps of motion or one second, whichever reaches further; and at least half of the video's median, lest
+    a long blurred stretch be its own measure.
     """
     sharpness = np.maximum(measured.sharpness, 1e-6)
     first = np.minimum(
@@ -285,7 +289,7 @@ def blur_cost(measured: Measured, step: float) -> Array:
         np.searchsorted(measured.motion, measured.motion + 2 * step, side="right"),
         np.searchsorted(measured.time, measured.time + 1.0, side="right"),
     )
-    around = np.array([np.percentile(sharpness[a:b], 90) for a, b in zip(first, last, strict=True)])
+    around = np.array([sharpness[a:b].max() for a, b in zip(first, last, strict=True)])
     around = np.maximum(around, 0.5 * np.median(sharpness))
     return np.maximum(0.0, np.log(around / sharpness))
 
