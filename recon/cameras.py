@@ -97,15 +97,7 @@ class Cameras:
         uv = np.stack([(p[..., 0] - k[0, 2] - k[0, 1] * y) / k[0, 0], y], -1)
         if self.model == "pinhole" or self.distortion is None:
             return uv
-        import cv2
-
-        flat, d = np.ascontiguousarray(uv.reshape(-1, 1, 2)), self.distortion[index]
-        if self.model == "fisheye":
-            out = cv2.fisheye.undistortPoints(flat, np.eye(3), d)
-        else:
-            criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-12)
-            out = cv2.undistortPointsIter(flat, np.eye(3), d, None, None, criteria)
-        return np.asarray(out, np.float64).reshape(uv.shape)
+        return undistort(uv.reshape(1, -1, 2), self.model, self.distortion[index : index + 1]).reshape(uv.shape)
 
 
 def distort(uv: Array, model: CameraModel, distortion: Array | None) -> Array:
@@ -132,6 +124,67 @@ def distort(uv: Array, model: CameraModel, distortion: Array | None) -> Array:
     dx = 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
     dy = p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
     return np.stack([x * radial + dx, y * radial + dy], -1)
+
+
+def undistort(uv: Array, model: CameraModel, distortion: Array | None) -> Array:
+    """Undistorted normalised coordinates [N, P, 2] of distorted ones [N, P, 2]: the inverse of distort(), by Newton's method.
+
+    NaN where there is none: fisheye rays at right angles to the axis and beyond, and what lies outside of the polynomial's range.
+    """
+    if model == "pinhole" or distortion is None:
+        return uv
+    return _undistort_fisheye(uv, distortion) if model == "fisheye" else _undistort_opencv(uv, distortion)
+
+
+def _undistort_fisheye(uv: Array, distortion: Array) -> Array:
+    bent = np.linalg.norm(uv, axis=-1)
+    theta, value = bent.copy(), bent
+    k1, k2, k3, k4 = (distortion[:, i, None] for i in range(4))
+    for _ in range(30):
+        t2 = theta * theta
+        value = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))) - bent
+        slope = 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+        move = value / np.where(np.abs(slope) < 1e-3, 1e-3, slope)
+        theta = theta - np.clip(move, -0.3, 0.3)
+        if not np.abs(move).max(initial=0) > 1e-13:
+            break
+    good = (theta >= 0) & (theta < np.pi / 2) & (np.abs(value) < 1e-7)
+    factor = np.where(bent > 1e-12, np.tan(np.where(good, theta, 0)) / np.maximum(bent, 1e-12), 1.0)
+    return np.where(good[..., None], uv * factor[..., None], np.nan)
+
+
+def _undistort_opencv(uv: Array, distortion: Array) -> Array:
+    along_x, along_y = np.array([1e-6, 0]), np.array([0, 1e-6])  # central differences, good to 1e-10
+    bend = lambda p: distort(p, "opencv", distortion)  # noqa: E731
+    out = uv.copy()
+    for _ in range(30):
+        miss = bend(out) - uv
+        dx = (bend(out + along_x) - bend(out - along_x)) / 2e-6
+        dy = (bend(out + along_y) - bend(out - along_y)) / 2e-6
+        det = dx[..., 0] * dy[..., 1] - dx[..., 1] * dy[..., 0]
+        safe = np.where(np.abs(det) < 1e-3, 1e-3, det)
+        move_x = (miss[..., 0] * dy[..., 1] - miss[..., 1] * dy[..., 0]) / safe
+        move_y = (miss[..., 1] * dx[..., 0] - miss[..., 0] * dx[..., 1]) / safe
+        out = out - np.clip(np.stack([move_x, move_y], -1), -0.3, 0.3)
+        if not max(np.abs(move_x).max(initial=0), np.abs(move_y).max(initial=0)) > 1e-12:
+            break
+    before_fold = np.linalg.norm(out, axis=-1) < _fold(distortion)[:, None]
+    found = (np.linalg.norm(bend(out) - uv, axis=-1) < 1e-7) & before_fold & ((out * uv).sum(-1) >= 0)
+    return np.where(found[..., None], out, np.nan)
+
+
+def _fold(distortion: Array) -> Array:
+    """The undistorted radius [N] from which on the radial polynomial turns back and names pixels twice; inf without one."""
+    radius = np.linspace(0, 10, 10001)
+    straight = distortion.copy()
+    straight[:, 2:4] = 0
+    bent = distort(
+        np.stack([np.broadcast_to(radius, (len(distortion), 10001)), np.zeros((len(distortion), 10001))], -1),
+        "opencv",
+        straight,
+    )
+    back = np.diff(bent[..., 0], axis=1) <= 0
+    return np.where(back.any(1), radius[back.argmax(1)], np.inf)
 
 
 def fit_size(size: ArrayLike, long_side: int) -> NDArray[np.int32]:

@@ -70,17 +70,17 @@ def rotation_angle_deg(rotation: ArrayLike) -> Array:
 
 
 def rotation_between(a: ArrayLike, b: ArrayLike) -> Array:
-    """The smallest rotation [3, 3] that turns direction a [3] into direction b [3]."""
+    """The smallest rotation [3, 3] that turns direction a [3] into direction b [3].
+
+    Half a turn about a, then half a turn about the direction midway: exactly orthogonal, also where a and b are nearly opposite.
+    """
     u = np.asarray(a, np.float64) / np.linalg.norm(a)
     v = np.asarray(b, np.float64) / np.linalg.norm(b)
-    c = float(u @ v)
-    if c < -1 + 1e-12:  # opposite: any axis at right angles will do
-        axis = np.cross(u, np.eye(3)[np.argmin(np.abs(u))])
-        axis /= np.linalg.norm(axis)
-        return 2 * np.outer(axis, axis) - np.eye(3)
-    w = np.cross(u, v)
-    k = np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
-    return np.eye(3) + k + k @ k / (1 + c)
+    middle = u + v
+    if np.linalg.norm(middle) < 1e-12:  # opposite: any axis at right angles will do
+        middle = np.cross(u, np.eye(3)[np.argmin(np.abs(u))])
+    middle /= np.linalg.norm(middle)
+    return (2 * np.outer(middle, middle) - np.eye(3)) @ (2 * np.outer(u, u) - np.eye(3))
 
 
 def se3(rotation: ArrayLike, translation: ArrayLike) -> Array:
