@@ -1,0 +1,199 @@
+"""`recon view`: a workspace in the browser, finished or still at work. Loopback only; it reads, and writes nothing.
+
+One thread polls the workspace while somebody looks; one thread draws (painter.py); viser's threads carry clicks and cameras.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from recon.errors import MissingPart, WorkspaceError
+from viewer.options import ViewOptions
+
+if TYPE_CHECKING:
+    import viser
+
+    from viewer.live import Snapshot
+    from viewer.session import Session
+
+HOST = "127.0.0.1"
+POLL_SECONDS = 1.0
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
+"""Hosts that a page may come from, and be addressed to."""
+
+__all__ = ["ViewOptions", "Viewer", "serve"]
+
+log = logging.getLogger("recon.viewer")
+
+
+def serve(workspace_root: Path, options: ViewOptions) -> None:
+    """Serve the viewer until Ctrl-C. Raises WorkspaceError when there is no such folder, MissingPart without viser."""
+    from recon.progress import TerminalProgress
+
+    with Viewer(workspace_root, options) as viewer:
+        TerminalProgress().say(f"viewer  {viewer.url}   (Ctrl-C ends it)")
+        if options.open_browser:
+            import webbrowser
+
+            webbrowser.open(viewer.url)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            return
+
+
+class Viewer:
+    """A running viewer; a context manager."""
+
+    def __init__(self, workspace_root: Path, options: ViewOptions) -> None:
+        if not workspace_root.is_dir():
+            raise WorkspaceError(
+                f"{workspace_root} is no folder. `recon run INPUT -w {workspace_root}` makes a workspace there."
+            )
+        from viewer.live import Watch
+        from viewer.painter import Painter
+
+        self._root, self._options = workspace_root, options
+        self._watch = Watch(workspace_root, options.name, pick_device(options.device))
+        self._sessions: dict[int, Session] = {}
+        self._look = threading.Event()
+        self._stopped = False
+        self._snapshot: Snapshot | None = None
+        self._place: Any = None
+        self._packed: Any = None
+        self.painter = Painter()
+        self.server = start_server(options.port)
+        self.server.on_client_connect(self._connected)
+        self.server.on_client_disconnect(self._disconnected)
+        self._thread = threading.Thread(target=self._poll, name="recon-watch", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return self.server.get_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The clients that are there now."""
+        return tuple(self._sessions.values())
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads and free the port."""
+        self._stopped = True
+        self._look.set()
+        self._thread.join(timeout=5)
+        self.painter.stop()
+        with quiet():
+            self.server.stop()
+
+    def _connected(self, client: viser.ClientHandle) -> None:
+        from viewer.session import Session
+
+        if not comes_from_here(self.server, client.client_id):
+            log.warning("a page of another site tried to look at the workspace, and was shown nothing")
+            return
+        title = (self._root.resolve().name, self._options.name)
+        self._sessions[client.client_id] = Session(client, self.painter, title, self._options.rest_long_side)
+        self._look.set()
+
+    def _disconnected(self, client: viser.ClientHandle) -> None:
+        session = self._sessions.pop(client.client_id, None)
+        if session is not None:
+            session.close()
+
+    def _poll(self) -> None:
+        """Look at the workspace every second, but only while somebody looks at us."""
+        while not self._stopped:
+            self._look.wait(POLL_SECONDS if self._sessions else None)
+            self._look.clear()
+            if not self._stopped and self._sessions:
+                try:
+                    self._tell(self._watch.poll())
+                except Exception:
+                    log.exception("the workspace could not be shown; trying again")
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        """Compute once what all clients need, and hand it to each."""
+        from viewer.pictures import pack, place_of
+
+        before, self._snapshot = self._snapshot, snapshot
+        self.painter.training = snapshot.training
+        if before is None or snapshot.sparse is not before.sparse:
+            self._place = None if snapshot.sparse is None else place_of(snapshot.sparse)
+        if before is None or snapshot.scene is not before.scene:
+            splats = None if snapshot.scene is None else snapshot.scene.splats
+            self._packed = None if splats is None else pack(splats)
+        for session in self.sessions:
+            session.update(snapshot, self._place, self._packed)
+
+
+def pick_device(wanted: str) -> str:
+    """ "cpu" or "cuda"."""
+    from render.stage_train import pick_device as pick
+
+    return pick(wanted)
+
+
+def start_server(port: int) -> viser.ViserServer:
+    """viser on the loopback address alone, without its tunnel to the outside. Raises MissingPart when viser is not there."""
+    try:
+        import viser
+    except ModuleNotFoundError as error:
+        raise MissingPart("The viewer needs the package viser: pip install viser.") from error
+
+    class LocalServer(viser.ViserServer):
+        """A client's wish for a public address is not granted."""
+
+        def request_share_url(self, verbose: bool = True) -> str | None:
+            return None
+
+    logging.getLogger("websockets.server").setLevel(
+        logging.CRITICAL
+    )  # browsers open sockets on suspicion, and close them
+    warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")  # a tab may close at any time
+    with quiet():
+        server = LocalServer(host=HOST, port=port, label="recon", verbose=False)
+    server.gui.main_panel.dock_right()
+    server.gui.main_panel.set_width(340)
+    server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, brand_color=(92, 154, 255))
+    return server
+
+
+def comes_from_here(server: Any, client_id: int) -> bool:
+    """Whether a client's page was served by a loopback address: any web page may open a socket to this machine, and must
+    not see the photos. Other programs send no origin.
+    """
+    connection = server._websock_server._live_connections.get(client_id)
+    if connection is None:
+        return False
+    headers = connection.request.headers
+    origin, host = headers.get("Origin"), headers.get("Host", "")
+    return urlsplit(f"//{host}").hostname in LOCAL_NAMES and (
+        origin is None or urlsplit(origin).hostname in LOCAL_NAMES
+    )
+
+
+def quiet() -> Any:
+    """viser prints a panel of its own when it starts and stops."""
+    import contextlib
+    import io
+
+    return contextlib.redirect_stdout(io.StringIO())
