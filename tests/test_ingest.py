@@ -436,6 +436,10 @@ def test_given_poses_belong_to_the_photos_as_stored_unless_their_size_says_other
     capture, _ = run_ingest(tmp_path, tmp_path / "again")
     assert capture.orientation.tolist() == [6] * 4
     assert capture.size.tolist() == [[120, 160]] * 4
+    for i in range(4):  # upside down: the size tells nothing
+        write_picture(tmp_path / "images" / f"{i}.jpg", i, exif=exif_bytes({ORIENTATION: 3}))
+    write_json_file(tmp_path / "transforms.json", {**WHOLE, "frames": listed})
+    assert run_ingest(tmp_path, tmp_path / "third")[0].orientation.tolist() == [1] * 4
 
 
 def test_photos_outside_the_folder_and_masks_of_their_own(tmp_path: Path):

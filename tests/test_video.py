@@ -93,6 +93,12 @@ def test_motion_is_measured_in_long_sides(tmp_path: Path):
     np.testing.assert_allclose(measured.time, np.arange(110) / 25, atol=1e-3)
 
 
+def test_motion_there_and_back_adds_up(tmp_path: Path):
+    there = np.arange(41) * 4.0
+    write_video(tmp_path / "pan.mp4", np.concatenate([there, there[::-1]]))
+    assert measure(tmp_path / "pan.mp4", 100, Job(tmp_path / "job")).motion[-1] == pytest.approx(1.0, abs=0.05)
+
+
 def test_trembling_is_no_motion():
     wide, tracker = panorama(), Tracker()
     rng = np.random.default_rng(1)
@@ -112,7 +118,10 @@ def test_a_cut_counts_as_motion_and_black_frames_do_not():
     assert tracker.follow(black) == 0
     start = tracker.follow(first)
     assert tracker.follow(first) == pytest.approx(start, abs=1e-3)
-    assert tracker.follow(second) > start + 0.05
+    cut = tracker.follow(second)
+    assert cut > start + 0.05
+    assert tracker.follow(black) == pytest.approx(cut + 0.1, abs=1e-3)  # everything is lost
+    assert tracker.follow(black) == pytest.approx(cut + 0.1, abs=1e-3)
 
 
 def test_blur_lowers_sharpness():
@@ -140,6 +149,14 @@ def test_choice_prefers_sharp_neighbours():
     sharpness = np.full(601, 30.0)
     sharpness[3::20] = 100.0
     assert (np.array(choose(measured(np.linspace(0, 3, 601), sharpness), 31)) % 20 == 3).all()
+
+
+def test_choice_thins_out_in_a_long_blurred_stretch():
+    sharpness = np.full(1201, 100.0)
+    sharpness[300:900] = 10.0
+    rows = np.array(choose(measured(np.linspace(0, 3, 1201), sharpness), 61))
+    blurred = ((rows >= 300) & (rows < 900)).sum()
+    assert blurred < 0.8 * (len(rows) - blurred)
 
 
 def test_choice_crosses_jumps_and_stays_connected():
