@@ -7,9 +7,9 @@ Rules, in this order. What nothing tells stays as it is and is said in `World`.
 - Known distances set the scale: scale = "metric".
 - GPS sets the rest, and the scale where no distance does, when enough fixes agree with the cameras' layout: the frame
   is then east, north, up (up = "gravity" when the positions alone fix it, "estimated" when it took the belief that
-  photos are held level), with `origin` at the ground below the middle of the scene. Its height is the photos'
-  altitude: above sea level for most phones and drones, not above the ellipsoid. A local east-north-up frame has no
-  EPSG code, so `crs` is None.
+  photos are held level), with `origin` at the ground below the middle of the scene. Its height is on the photos' own
+  scale, which devices take from sea level or from the ellipsoid, and often metres wrong. A local east-north-up frame
+  has no EPSG code, so `crs` is None.
 - Without GPS, up is estimated from how the photos were held, and made exact by a dominant plane below the cameras
   when it lies within the error of that. The origin is the ground below the middle of the scene; azimuth is what the
   smallest rotation to up leaves.
@@ -115,7 +115,8 @@ def load_align(folder: Path) -> Reconstruction:
     damaged."""
     from recon.sfm import load_sfm
 
-    return replace(load_sfm(folder.parent / "sfm"), model=read_aligned(folder))
+    model = read_aligned(folder)
+    return replace(load_sfm(folder.parent / "sfm"), model=model)
 
 
 def read_aligned(folder: Path) -> SparseModel:
@@ -139,8 +140,9 @@ def _find(capture: Capture, reconstruction: Reconstruction, options: AlignOption
         return _Found(
             known, None, None, (), "the frame is kept as it is" if capture.gps is not None else "no photo has GPS"
         )
-    if options.gps == "off":
-        return _Found(known, upright, None, (), "it is switched off")
+    if options.gps == "off" or (options.gps == "auto" and capture.prior is not None):
+        why = "it is switched off" if options.gps == "off" else "the poses were given, and `--gps on` was not"
+        return _Found(known, upright, None, (), why)
     fit, names, reason = _fit_gps(capture, model, upright, known)
     if reason is not None and options.gps == "on":
         raise InputError(

@@ -1,8 +1,7 @@
 """WGS84 latitude, longitude and height <-> earth-centred (ECEF) <-> local east-north-up (ENU) coordinates. Pure numpy.
 
-Geodetic triples are (latitude deg, longitude deg, height m above the ellipsoid). The height that a photo's EXIF
-carries is often above sea level instead; the two differ by up to 100 m, but hardly at all from one photo of a capture
-to the next.
+Geodetic triples are (latitude deg, longitude deg, height m above the ellipsoid). The altitude that a photo carries may
+be above sea level instead; the two differ by up to 100 m, but hardly at all from one photo of a capture to the next.
 """
 
 from __future__ import annotations
