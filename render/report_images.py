@@ -77,7 +77,7 @@ def read_image(path: Path) -> Image:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise InputError(f"{path} cannot be read as an image. Run `recon eval` with --redo.")
-    return image[..., ::-1].astype(np.float32) / 255
+    return np.divide(image[..., ::-1], 255, dtype=np.float32)
 
 
 def error_samples(error: Image) -> Image:
@@ -97,7 +97,7 @@ def colour_table() -> NDArray[np.uint8]:
     import cv2
 
     ramp = np.arange(256, dtype=np.uint8)[:, None]
-    return cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1].copy()
+    return np.array(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1], np.uint8)
 
 
 def error_picture(error: Image, size: tuple[int, int], limit: float) -> NDArray[np.uint8]:
