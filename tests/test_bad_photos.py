@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from recon import photos
 from recon.errors import InputError, MissingPart, ReconError
-from recon.photos import read_mask, read_photo
+from recon.photos import read_photo
 from tests.photo_files import exif_bytes, picture, run_ingest, write_picture, write_pictures
 
 
@@ -367,52 +367,6 @@ def test_camera_raw_files_are_counted(tmp_path: Path):
     assert any("1 camera raw file" in w and "DSC1.NEF" in w for w in job.warnings)
 
 
-def write_mask(path: Path, size: tuple[int, int] = (160, 120), black_rows: int = 30) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask = np.full((size[1], size[0]), 255, np.uint8)
-    mask[:black_rows] = 0
-    Image.fromarray(mask).save(path)
-
-
-@pytest.mark.parametrize("place", ["in/masks/{}.jpg.png", "in/masks/{}.png", "masks/{}.jpg.png", "mask/{}.png"])
-def test_masks_are_found(tmp_path: Path, place: str):
-    folder = tmp_path / "in" / "images" if place.startswith("in") else tmp_path / "images"
-    write_pictures(folder, 3)
-    write_mask(tmp_path / place.format("good_001"))
-    for source in (folder, folder.parent):
-        capture, job = run_ingest(source, tmp_path / "job")
-        assert job.warnings == []
-        assert [bool(m) for m in capture.mask] == [False, True, False]
-        path = capture.mask_path(1)
-        assert path is not None
-        use = read_mask(path, (160, 120))
-        assert (use.sum(1) == 160 * (np.arange(120) >= 30)).all()
-
-
-def test_masks_beside_photos_in_subfolders(tmp_path: Path):
-    write_pictures(tmp_path / "a", 2)
-    write_pictures(tmp_path / "b", 3, size=(200, 100))
-    write_mask(tmp_path / "a" / "masks" / "good_000.png")
-    write_mask(tmp_path / "masks" / "b" / "good_001.jpg.png", (100, 50), black_rows=10)  # half size
-    capture, job = run_ingest(tmp_path, tmp_path / "job")
-    assert job.warnings == []
-    assert capture.mask == ("a/masks/good_000.png", None, None, "masks/b/good_001.jpg.png", None)
-    path = capture.mask_path(3)
-    assert path is not None
-    assert (read_mask(path, (200, 100)).sum(1) == 200 * (np.arange(100) >= 20)).all()
-
-
-def test_masks_that_do_not_fit_are_named(tmp_path: Path):
-    write_pictures(tmp_path, 3)
-    write_mask(tmp_path / "masks" / "good_000.png", (120, 160))
-    (tmp_path / "masks" / "good_001.png").write_text("no mask")
-    write_mask(tmp_path / "masks" / "good_002.png")
-    capture, job = run_ingest(tmp_path, tmp_path / "job")
-    assert capture.mask == (None, None, "masks/good_002.png")
-    assert any("good_000.png" in w and "120x160, its photo 160x120" in w for w in job.warnings)
-    assert any("good_001.png" in w and "no image" in w for w in job.warnings)
-
-
 def write_heic(path: Path, seed: int) -> np.ndarray:
     heif = pytest.importorskip("pillow_heif")
     pixels = picture(seed)
@@ -427,6 +381,19 @@ def test_heic(tmp_path: Path):
     assert capture.names == ("0.heic", "1.heic", "2.heic")
     for i, pixels in enumerate(truth):
         assert np.abs(read_photo(capture.photo(i)).astype(int) - pixels).mean() < 4
+
+
+def test_heic_is_turned_once(tmp_path: Path):
+    """libheif turns the picture itself and resets the EXIF orientation."""
+    heif = pytest.importorskip("pillow_heif")
+    pytest.importorskip("pi_heif")
+    for i in range(3):
+        image = heif.from_pillow(Image.fromarray(picture(i)))
+        image.save(tmp_path / f"{i}.heic", quality=-1, exif=exif_bytes({0x0112: 6}))
+    capture, _ = run_ingest(tmp_path, tmp_path / "job")
+    assert capture.size.tolist() == [[120, 160]] * 3
+    read = read_photo(capture.photo(1), int(capture.orientation[1]))
+    assert np.abs(read.astype(int) - np.rot90(picture(1), -1)).mean() < 4
 
 
 def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
