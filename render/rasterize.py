@@ -11,7 +11,8 @@ from torch import Tensor
 
 from recon.cameras import Cameras
 from recon.errors import InputError
-from render.kernels import reference
+from render.kernels.layout import camera_block
+from render.kernels.pipeline import NAMES, View, ViewGradients, padded, render_view, view_gradients
 from render.scene import Rendering
 from render.splats import Splats
 
@@ -37,19 +38,30 @@ class RowGrads:
         here, there = torch.searchsorted(union, self.rows), torch.searchsorted(union, rows)
         for name, new in grads.items():
             old = self.grads[name]
-            shape = list(new.shape)
-            shape[0] = len(union)
-            if new.dim() == 3:
+            shape = [len(union), *new.shape[1:]]
+            if name == "sh":
                 shape[1] = max(old.shape[1], new.shape[1])
             total = new.new_zeros(shape)
-            if new.dim() == 3:
-                total[here, : old.shape[1]] += old
-                total[there, : new.shape[1]] += new
-            else:
-                total[here] += old
-                total[there] += new
+            for index, part in ((here, old), (there, new)):
+                _leading(total, part).index_add_(0, index, part)
             self.grads[name] = total
         self.rows = union
+
+
+def _leading(column: Tensor, part: Tensor) -> Tensor:
+    """The first entries of `column` [N, K, ...] that `part` [M, k, ...] is about."""
+    return column[:, : part.shape[1]] if part.dim() == 3 else column
+
+
+@dataclass(frozen=True)
+class _Options:
+    cameras: Cameras
+    size: tuple[int, int]
+    degree: int
+    antialiased: bool
+    depth: bool
+    near: float
+    sink: RowGrads | None
 
 
 def rasterize(
@@ -72,31 +84,25 @@ def rasterize(
     antialiased: scale opacity by what the 0.3 px filter adds to the splat's area (Yu et al., Mip-Splatting, 2024).
     depth: also blend z; without it Rendering.z is NaN everywhere. z carries no gradient.
     near: splats at z <= near are left out, world units. A scene's units are arbitrary: pass what suits its size.
-    row_grads: a sink for the columns' gradients; then autograd gives the columns none, and they must require gradients.
-    Raises InputError when the cameras differ in size or are not pinhole.
+    row_grads: a sink for the columns' gradients; then autograd gives the columns none. One of them must require
+    gradients,
+    or no backward pass takes place.
+    Raises InputError when the cameras differ in size or are not pinhole, MissingPart on CUDA without gsplat.
     """
-    size = _check(splats, cameras, background, cam_from_world)
+    size = _check(cameras, background, cam_from_world)
     degree = splats.sh_degree if sh_degree is None else min(sh_degree, splats.sh_degree)
-    columns = splats.columns()
-    seen: list[Tensor] = []
-    if row_grads is not None:
-        columns = dict(zip(columns, _Capture.apply(row_grads, seen, degree, *columns.values()), strict=True))
-    views = []
-    for i in range(len(cameras)):
-        pose = torch.as_tensor(cameras.cam_from_world[i]) if cam_from_world is None else cam_from_world[i]
-        flat = reference.project(
-            columns, pose, torch.as_tensor(cameras.K[i]), size, sh_degree=degree, antialiased=antialiased, near=near
-        )
-        seen.append(flat.rows)
-        bg = torch.zeros(3) if background is None else background[i] if background.dim() == 4 else background
-        views.append(reference.blend(flat, size, bg))
-    rgb, alpha, z = (torch.stack(v).float() for v in zip(*views, strict=True))
-    return Rendering(rgb, alpha, z.detach() if depth else torch.full_like(alpha, torch.nan))
+    options = _Options(cameras, size, degree, antialiased, depth, near, row_grads)
+    if splats.mean.is_cuda:
+        from render.rasterize_cuda import rasterize_cuda
+
+        return rasterize_cuda(splats, options, background, cam_from_world)
+    rgb, alpha, z = _Rasterize.apply(options, background, cam_from_world, *splats.columns().values())
+    if not depth:
+        z = torch.full((), torch.nan).expand_as(alpha)
+    return Rendering(rgb, alpha, z)
 
 
-def _check(
-    splats: Splats, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None
-) -> tuple[int, int]:
+def _check(cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None) -> tuple[int, int]:
     """(width, height) of all cameras, after the checks that rasterize() promises."""
     if cameras.model != "pinhole":
         raise InputError(
@@ -109,7 +115,9 @@ def _check(
         )
     width, height = (int(s) for s in cameras.size[0])
     if np.abs(cameras.K[:, 0, 1]).max() > 1e-9 * np.abs(cameras.K[:, 0, 0]).max():
-        raise InputError("Splats are rendered in cameras without skew: K[0, 1] is not 0.")
+        raise InputError(
+            "Splats are rendered in cameras without skew, and K[0, 1] is not 0: undistort the photos first."
+        )
     count = len(cameras)
     if background is not None and background.shape not in {(3,), (count, height, width, 3)}:
         raise ValueError(f"background must be [3] or [{count}, {height}, {width}, 3], not {list(background.shape)}")
@@ -118,18 +126,94 @@ def _check(
     return width, height
 
 
-class _Capture(torch.autograd.Function):
-    """Identity on the columns whose backward hands the visible rows of their gradients to a RowGrads."""
+class _Rasterize(torch.autograd.Function):
+    """The CPU kernels as one differentiable step."""
 
     @staticmethod
-    def forward(ctx: Any, sink: RowGrads, seen: list[Tensor], degree: int, *columns: Tensor) -> tuple[Tensor, ...]:
-        ctx.sink, ctx.seen, ctx.degree = sink, seen, degree
-        return tuple(column.view_as(column) for column in columns)
+    def forward(
+        ctx: Any, options: _Options, background: Tensor | None, cam_from_world: Tensor | None, *columns: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        arrays = padded({name: c.numpy() for name, c in zip(NAMES, columns, strict=True)})
+        poses = options.cameras.cam_from_world if cam_from_world is None else cam_from_world.double().numpy()
+        behind = np.zeros(3, np.float32) if background is None else np.ascontiguousarray(background.numpy(), np.float32)
+        images, views = [], []
+        for i in range(len(poses)):
+            camera = camera_block(poses[i], options.cameras.K[i], options.size, options.near)
+            *image, view = render_view(
+                arrays,
+                camera,
+                options.size,
+                behind[i] if behind.ndim == 4 else behind,
+                degree=options.degree,
+                antialiased=options.antialiased,
+                depth=options.depth,
+            )
+            images.append(image)
+            views.append(view)
+        ctx.options, ctx.views = options, views
+        ctx.save_for_backward(background, *columns)
+        rgb, alpha, z = (_batch(parts) for parts in zip(*images, strict=True))
+        ctx.mark_non_differentiable(z)
+        ctx.set_materialize_grads(False)
+        return rgb, alpha, z
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
-        rows = torch.unique(torch.cat(ctx.seen))
-        picked = dict(zip(("mean", "log_scale", "quat", "opacity_logit", "sh"), (g[rows] for g in grads), strict=True))
-        picked["sh"] = picked["sh"][:, : (ctx.degree + 1) ** 2]
-        ctx.sink.add(rows, picked)
-        return (None,) * (3 + len(grads))
+    def backward(ctx: Any, d_rgb: Tensor | None, d_alpha: Tensor | None, d_z: None) -> tuple[Tensor | None, ...]:
+        background, *columns = ctx.saved_tensors
+        arrays = padded({name: c.numpy() for name, c in zip(NAMES, columns, strict=True)})
+        if d_rgb is None:
+            width, height = ctx.options.size
+            d_rgb = torch.zeros(len(ctx.views), height, width, 3)
+        found = [
+            view_gradients(
+                arrays,
+                view,
+                d_rgb[i].numpy(),
+                None if d_alpha is None else d_alpha[i].numpy(),
+                pose=ctx.needs_input_grad[2],
+            )
+            for i, view in enumerate(ctx.views)
+        ]
+        d_background = _background_gradient(ctx.views, background, d_rgb) if ctx.needs_input_grad[1] else None
+        d_pose = _pose_gradient(found) if ctx.needs_input_grad[2] else None
+        if ctx.options.sink is not None:
+            for f in found:
+                grads = {name: torch.from_numpy(g) for name, g in f.columns.items()}
+                ctx.options.sink.add(torch.from_numpy(f.rows), grads)
+            return None, d_background, d_pose, *(None for _ in columns)
+        wanted = ctx.needs_input_grad[3:]
+        dense = [
+            _dense(name, column, found) if want else None
+            for name, column, want in zip(NAMES, columns, wanted, strict=True)
+        ]
+        return None, d_background, d_pose, *dense
+
+
+def _batch(parts: tuple[np.ndarray, ...]) -> Tensor:
+    """[C, ...] of C images, without a copy of a single one."""
+    return torch.from_numpy(parts[0])[None] if len(parts) == 1 else torch.from_numpy(np.stack(parts))
+
+
+def _dense(name: str, column: Tensor, found: list[ViewGradients]) -> Tensor:
+    """The gradient of a whole column [N, ...]: zero in rows that no view saw."""
+    total = torch.zeros(column.shape)
+    for f in found:
+        part = torch.from_numpy(f.columns[name])
+        _leading(total, part).index_add_(0, torch.from_numpy(f.rows), part)
+    return total
+
+
+def _pose_gradient(found: list[ViewGradients]) -> Tensor:
+    """f32[C, 4, 4]; the last row is zero."""
+    out = torch.zeros(len(found), 4, 4)
+    for i, f in enumerate(found):
+        if f.pose is not None:
+            out[i, :3] = torch.from_numpy(f.pose)
+    return out
+
+
+def _background_gradient(views: list[View], background: Tensor, d_rgb: Tensor) -> Tensor:
+    """The background is seen through each pixel's transmittance."""
+    through = torch.stack([torch.from_numpy(view.through_image()) for view in views])
+    grad = through[..., None] * d_rgb
+    return grad if background.dim() == 4 else grad.sum((0, 1, 2))

@@ -24,6 +24,8 @@ ALPHA_MAX = 0.999
 T_MIN = 1e-4
 """A splat that would bring the transmittance to this or less is not blended, and ends its pixel (the rule that gsplat
 also follows)."""
+LOG_SCALE_MAX = 40.0
+"""A splat with a larger logarithm of a standard deviation is an accident of optimisation, and is not drawn."""
 CLAMP = 0.3
 """J is taken no farther outside the image than this share of its half width or height."""
 
@@ -58,9 +60,12 @@ def project(
 ) -> Flat:
     """The splats [N] of `columns` (Splats.columns()) in one camera: [4, 4], [3, 3], (width, height).
 
-    Left out: rows with an entry that is not finite or a quaternion of zero length, z <= near, opacity below ALPHA_MIN.
+    Left out: rows with an entry that is not finite (of the SH bands in use), a quaternion of zero length, a scale
+    beyond
+    LOG_SCALE_MAX, z <= near, opacity below ALPHA_MIN.
     """
     c = {name: column.double() for name, column in columns.items()}
+    c["sh"] = c["sh"][:, : (sh_degree + 1) ** 2]
     m, k = cam_from_world.double(), K.double()
     rows = torch.nonzero(_drawable(c, m, near))[:, 0]
     mean, log_scale, quat, logit, sh = (c[name][rows] for name in ("mean", "log_scale", "quat", "opacity_logit", "sh"))
@@ -80,8 +85,7 @@ def project(
         opacity = opacity * torch.where(det0 > 0, (det0 / det).clamp(min=1e-300).sqrt(), 0.0)
     away = mean + m[:3, :3].T @ m[:3, 3]
     away = away / away.norm(dim=-1, keepdim=True)
-    used = (sh_degree + 1) ** 2
-    rgb = (0.5 + torch.einsum("nk,nkc->nc", sh_basis(away, sh_degree), sh[:, :used])).clamp(min=0)
+    rgb = (0.5 + torch.einsum("nk,nkc->nc", sh_basis(away, sh_degree), sh)).clamp(min=0)
     conic = torch.stack([d, -b, a], -1) / det[:, None]
     keep = torch.nonzero((opacity >= ALPHA_MIN) & torch.isfinite(conic).all(-1))[:, 0]
     keep = keep[torch.argsort(z[keep].float(), stable=True)]
@@ -94,7 +98,7 @@ def _drawable(c: dict[str, Tensor], m: Tensor, near: float) -> Tensor:
         ok = torch.stack([torch.isfinite(v.flatten(1) if v.dim() > 1 else v[:, None]).all(1) for v in c.values()]).all(
             0
         )
-        ok &= torch.isfinite(c["log_scale"].exp()).all(-1) & (c["quat"].norm(dim=-1) > 0)
+        ok &= (c["log_scale"] < LOG_SCALE_MAX).all(-1) & (c["quat"].norm(dim=-1) > 0)
         return ok & (c["mean"] @ m[2, :3] + m[2, 3] > near)
 
 
@@ -180,3 +184,34 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
     vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
     top = (2 * mx * my + SSIM_C1) * (2 * cov + SSIM_C2)
     return top / ((mx * mx + my * my + SSIM_C1) * (vx + vy + SSIM_C2))
+
+
+def row_adam(
+    params: dict[str, Tensor],
+    first: dict[str, Tensor],
+    second: dict[str, Tensor],
+    grads: dict[str, Tensor],
+    rows: Tensor,
+    count: Tensor,
+    lr: dict[str, float | Tensor],
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-15,
+) -> None:
+    """adam.row_adam on any device and in any precision."""
+    count[rows] += 1
+    t = count[rows].double()
+    for name, grad in grads.items():
+        shape = (-1,) + (1,) * (grad.dim() - 1)
+        k = grad.shape[1] if grad.dim() == 3 else None
+        index = rows if k is None else (rows, slice(0, k))
+        m = beta1 * first[name][index] + (1 - beta1) * grad
+        v = beta2 * second[name][index] + (1 - beta2) * grad * grad
+        first[name][index], second[name][index] = m, v
+        m_hat = m / (1 - beta1**t).to(m.dtype).view(shape)
+        v_hat = v / (1 - beta2**t).to(v.dtype).view(shape)
+        rate = lr[name]
+        if isinstance(rate, Tensor):
+            rate = rate.to(m).expand(params[name].shape[1:])[:k] if k is not None else rate.to(m)
+        params[name].data[index] -= rate * m_hat / (v_hat.sqrt() + eps)

@@ -1,0 +1,332 @@
+"""From sums over pixels to gradients of the columns and of the camera's pose: the transpose of project.py; lane =
+splat.
+
+Notation: s = d^T Q d / 2 with Q = Sigma2^-1, and v = alpha dL/dalpha at a pixel, so dL/ds = -v. With the moments M =
+sum v d d^T and
+m = sum v d: dL/d(centre) = Q m, dL/dSigma2 = Q M Q / 2. Sigma2 = B B^T + 0.3 I, B = A R S, A = J W, S the diagonal of
+scales.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from render.kernels import layout, reference
+from render.kernels.jit import helper, kernel
+from render.kernels.layout import CHUNK, MOMENTS, RECORD, scratch
+from render.kernels.project import (
+    camera_point,
+    clamped_slope,
+    jacobian_row,
+    load_sh,
+    rotation,
+    scale_of,
+    sigmoid,
+    times_rotation,
+)
+from render.kernels.sh import basis, direction_gradient
+from render.kernels.simd import LANES, fill, lane_sum, narrow, root, select, wide
+from render.kernels.simd_memory import load, store, transpose
+
+_W, _T, _F, _RGB, _TOWARDS = layout.W, layout.T, layout.FOCAL, layout.RGB, layout.TOWARDS
+_FILTER = reference.FILTER
+
+# The scratch of 16 splats, in floats: moments; the rows' parameters, then their gradients; directions, then dL/d(direction);
+# SH functions; SH coefficients.
+_M, _P, _TURN, _Y, _SH = 0, 256, 512, 576, 832
+_SCRATCH = 832 + 768
+_MEAN, _SCALE, _QUAT, _LOGIT = _P, _P + 48, _P + 96, _P + 160
+_POSE = 12
+
+
+@helper
+def _load_lanes(first, count, mean, log_scale, quat, logit, rows, pair_first, pairs, slot, moments, buf):
+    """Moments and parameters of up to 16 visible splats from position `first`, field by field; spare lanes repeat the
+    last one."""
+    for lane in range(LANES):
+        at = first + min(lane, count - 1)
+        total = fill(np.float32(0))
+        for pair in range(pair_first[at], pair_first[at] + pairs[at]):
+            total = total + load(moments, MOMENTS * np.int64(slot[pair]))
+        store(buf, _M + LANES * lane, total)
+        row = np.int64(rows[at])
+        for i in range(3):
+            buf[_MEAN + 16 * i + lane] = mean[3 * row + i]
+            buf[_SCALE + 16 * i + lane] = log_scale[3 * row + i]
+        for i in range(4):
+            buf[_QUAT + 16 * i + lane] = quat[4 * row + i]
+        buf[_LOGIT + lane] = logit[row]
+    transpose(buf, _M)
+
+
+@helper
+def _field(buf, at):
+    return wide(load(buf, at))
+
+
+@helper
+def _covariance(c00, c01, c11, sxx, sxy, syy, s, antialiased):
+    """(dL/dSigma2 as the entries 00, 01, 11 of a symmetric matrix, and Q's entries); c is Sigma2 without the filter."""
+    f00, f11 = c00 + _FILTER, c11 + _FILTER
+    inverse = 1.0 / (f00 * f11 - c01 * c01)
+    q00, q01, q11 = f11 * inverse, -c01 * inverse, f00 * inverse
+    x0, x1 = sxx * q00 + sxy * q01, sxx * q01 + sxy * q11  # M Q
+    y0, y1 = sxy * q00 + syy * q01, sxy * q01 + syy * q11
+    h00, h01, h11 = 0.5 * (q00 * x0 + q01 * y0), 0.5 * (q00 * x1 + q01 * y1), 0.5 * (q01 * x1 + q11 * y1)
+    if antialiased:  # opacity scales with sqrt(det / det with filter), whose logarithm has this gradient
+        raw = c00 * c11 - c01 * c01
+        inverse = select(raw > 0.0, 1.0 / raw, 0.0)
+        h00 = h00 + 0.5 * s * (c11 * inverse - q00)
+        h01 = h01 + 0.5 * s * (q01 * 0.0 - c01 * inverse - q01)
+        h11 = h11 + 0.5 * s * (c00 * inverse - q11)
+    return h00, h01, h11, q00, q01, q11
+
+
+@helper
+def _quat_gradient(g, w, x, y, z):
+    """dL/d(w, x, y, z) of the unit quaternion, g = dL/dR (9)."""
+    return (
+        2.0 * (x * (g[7] - g[5]) + y * (g[2] - g[6]) + z * (g[3] - g[1])),
+        2.0 * (y * (g[1] + g[3]) + z * (g[2] + g[6]) - 2.0 * x * (g[4] + g[8]) + w * (g[7] - g[5])),
+        2.0 * (x * (g[1] + g[3]) + z * (g[5] + g[7]) - 2.0 * y * (g[0] + g[8]) + w * (g[2] - g[6])),
+        2.0 * (x * (g[2] + g[6]) + y * (g[5] + g[7]) - 2.0 * z * (g[0] + g[4]) + w * (g[3] - g[1])),
+    )
+
+
+@helper
+def _add_pose(pose, at, valid, value):
+    """pose[at : at + 16] += value in the valid lanes."""
+    store(pose, at, load(pose, at) + select(valid, value, 0.0))
+
+
+@helper
+def _slope_gradient(cam, axis, slope, inverse_z, da, dpixel):
+    """Back through one row of A and one pixel coordinate: (dL/d(p_axis / z), dL/d(1/z), dL/dW[axis] per da, that of
+    W[2]).
+
+    da: dL/d of the row of A; slope: p_axis / z as it is, not clamped.
+    """
+    f, at = cam[_F + axis], _W + 3 * axis
+    used = clamped_slope(cam, axis, slope)
+    d_e = da[0] * cam[at] + da[1] * cam[at + 1] + da[2] * cam[at + 2]
+    d_z = da[0] * cam[_W + 6] + da[1] * cam[_W + 7] + da[2] * cam[_W + 8]
+    free = (slope >= cam[layout.LIMIT + 2 * axis]) & (slope <= cam[layout.LIMIT + 2 * axis + 1])
+    d_slope = f * dpixel - select(free, f * inverse_z * d_z, 0.0)
+    return d_slope, f * (d_e - used * d_z), f * inverse_z, -f * inverse_z * used
+
+
+@helper
+def _outer(a, da, b, db):
+    """dL/dR (9): A^T times dL/d(A R) for the two rows a, b of A."""
+    return (
+        a[0] * da[0] + b[0] * db[0],
+        a[0] * da[1] + b[0] * db[1],
+        a[0] * da[2] + b[0] * db[2],
+        a[1] * da[0] + b[1] * db[0],
+        a[1] * da[1] + b[1] * db[1],
+        a[1] * da[2] + b[1] * db[2],
+        a[2] * da[0] + b[2] * db[0],
+        a[2] * da[1] + b[2] * db[1],
+        a[2] * da[2] + b[2] * db[2],
+    )
+
+
+@helper
+def _times_transpose(da, r):
+    """The row da (3) times the transpose of r (9)."""
+    return (
+        da[0] * r[0] + da[1] * r[1] + da[2] * r[2],
+        da[0] * r[3] + da[1] * r[4] + da[2] * r[5],
+        da[0] * r[6] + da[1] * r[7] + da[2] * r[8],
+    )
+
+
+@helper
+def _shape(buf, cam, antialiased):
+    """Back from moments to opacity, scale and quaternion (into the scratch, in place of the parameters).
+
+    Returns dL/dA (two rows) and dL/d(pixel).
+    """
+    x, y, z = _field(buf, _MEAN), _field(buf, _MEAN + 16), _field(buf, _MEAN + 32)
+    px, py, pz = camera_point(cam, x, y, z)
+    iz = 1.0 / pz
+    qw, qx, qy, qz = _field(buf, _QUAT), _field(buf, _QUAT + 16), _field(buf, _QUAT + 32), _field(buf, _QUAT + 48)
+    inverse = 1.0 / root(qw * qw + qx * qx + qy * qy + qz * qz)
+    qw, qx, qy, qz = qw * inverse, qx * inverse, qy * inverse, qz * inverse
+    r = rotation(qw, qx, qy, qz)
+    s0, s1, s2 = scale_of(_field(buf, _SCALE)), scale_of(_field(buf, _SCALE + 16)), scale_of(_field(buf, _SCALE + 32))
+    a = jacobian_row(cam, 0, iz, clamped_slope(cam, 0, px * iz))
+    b = jacobian_row(cam, 1, iz, clamped_slope(cam, 1, py * iz))
+    ar, br = times_rotation(a, r), times_rotation(b, r)
+    a0, a1, a2, b0, b1, b2 = ar[0] * s0, ar[1] * s1, ar[2] * s2, br[0] * s0, br[1] * s1, br[2] * s2
+    c00, c01, c11 = a0 * a0 + a1 * a1 + a2 * a2, a0 * b0 + a1 * b1 + a2 * b2, b0 * b0 + b1 * b1 + b2 * b2
+    mx, my = _field(buf, _M + 48), _field(buf, _M + 64)
+    sxx, sxy, syy = _field(buf, _M + 80), _field(buf, _M + 96), _field(buf, _M + 112)
+    s = _field(buf, _M + 128)
+    h00, h01, h11, q00, q01, q11 = _covariance(c00, c01, c11, sxx, sxy, syy, s, antialiased)
+    h00, h01, h11 = 2.0 * h00, 2.0 * h01, 2.0 * h11
+    da0, da1, da2 = h00 * a0 + h01 * b0, h00 * a1 + h01 * b1, h00 * a2 + h01 * b2
+    db0, db1, db2 = h01 * a0 + h11 * b0, h01 * a1 + h11 * b1, h01 * a2 + h11 * b2
+    store(buf, _LOGIT, narrow(s * (1.0 - sigmoid(_field(buf, _LOGIT)))))
+    store(buf, _SCALE, narrow(da0 * a0 + db0 * b0))
+    store(buf, _SCALE + 16, narrow(da1 * a1 + db1 * b1))
+    store(buf, _SCALE + 32, narrow(da2 * a2 + db2 * b2))
+    da, db = (da0 * s0, da1 * s1, da2 * s2), (db0 * s0, db1 * s1, db2 * s2)
+    gw, gx, gy, gz = _quat_gradient(_outer(a, da, b, db), qw, qx, qy, qz)
+    along = gw * qw + gx * qx + gy * qy + gz * qz
+    store(buf, _QUAT, narrow((gw - along * qw) * inverse))
+    store(buf, _QUAT + 16, narrow((gx - along * qx) * inverse))
+    store(buf, _QUAT + 32, narrow((gy - along * qy) * inverse))
+    store(buf, _QUAT + 48, narrow((gz - along * qz) * inverse))
+    return _times_transpose(da, r), _times_transpose(db, r), (q00 * mx + q01 * my, q01 * mx + q11 * my)
+
+
+@helper
+def _place(buf, cam, da, db, dpixel, valid, pose):
+    """Back from dL/dA, dL/d(pixel) and dL/d(direction) to the mean (into the scratch) and the pose (added to pose
+    f64[12 16])."""
+    x, y, z = _field(buf, _MEAN), _field(buf, _MEAN + 16), _field(buf, _MEAN + 32)
+    px, py, pz = camera_point(cam, x, y, z)
+    iz = 1.0 / pz
+    d_u, d_iz0, e0, w0 = _slope_gradient(cam, 0, px * iz, iz, da, dpixel[0])
+    d_v, d_iz1, e1, w1 = _slope_gradient(cam, 1, py * iz, iz, db, dpixel[1])
+    d_px, d_py = d_u * iz, d_v * iz
+    d_pz = -iz * iz * (d_iz0 + d_iz1 + d_u * px + d_v * py)
+    tx, ty, tz = _away_gradient(buf, cam, x, y, z)
+    store(buf, _MEAN, narrow(cam[_W] * d_px + cam[_W + 3] * d_py + cam[_W + 6] * d_pz + tx))
+    store(buf, _MEAN + 16, narrow(cam[_W + 1] * d_px + cam[_W + 4] * d_py + cam[_W + 7] * d_pz + ty))
+    store(buf, _MEAN + 32, narrow(cam[_W + 2] * d_px + cam[_W + 5] * d_py + cam[_W + 8] * d_pz + tz))
+    if len(pose) == 0:
+        return
+    t0, t1, t2 = cam[_T], cam[_T + 1], cam[_T + 2]
+    _add_pose(pose, 0, valid, d_px * x + e0 * da[0] + t0 * tx)
+    _add_pose(pose, 16, valid, d_px * y + e0 * da[1] + t0 * ty)
+    _add_pose(pose, 32, valid, d_px * z + e0 * da[2] + t0 * tz)
+    _add_pose(pose, 48, valid, d_py * x + e1 * db[0] + t1 * tx)
+    _add_pose(pose, 64, valid, d_py * y + e1 * db[1] + t1 * ty)
+    _add_pose(pose, 80, valid, d_py * z + e1 * db[2] + t1 * tz)
+    _add_pose(pose, 96, valid, d_pz * x + w0 * da[0] + w1 * db[0] + t2 * tx)
+    _add_pose(pose, 112, valid, d_pz * y + w0 * da[1] + w1 * db[1] + t2 * ty)
+    _add_pose(pose, 128, valid, d_pz * z + w0 * da[2] + w1 * db[2] + t2 * tz)
+    _add_pose(pose, 144, valid, d_px + cam[_W] * tx + cam[_W + 1] * ty + cam[_W + 2] * tz)
+    _add_pose(pose, 160, valid, d_py + cam[_W + 3] * tx + cam[_W + 4] * ty + cam[_W + 5] * tz)
+    _add_pose(pose, 176, valid, d_pz + cam[_W + 6] * tx + cam[_W + 7] * ty + cam[_W + 8] * tz)
+
+
+@helper
+def _away_gradient(buf, cam, x, y, z):
+    """dL/d(mean - camera centre) from dL/d(unit direction) in the scratch."""
+    ax = x + (cam[_W] * cam[_T] + cam[_W + 3] * cam[_T + 1] + cam[_W + 6] * cam[_T + 2])
+    ay = y + (cam[_W + 1] * cam[_T] + cam[_W + 4] * cam[_T + 1] + cam[_W + 7] * cam[_T + 2])
+    az = z + (cam[_W + 2] * cam[_T] + cam[_W + 5] * cam[_T + 1] + cam[_W + 8] * cam[_T + 2])
+    inverse = 1.0 / root(ax * ax + ay * ay + az * az)
+    ax, ay, az = ax * inverse, ay * inverse, az * inverse
+    gx, gy, gz = _field(buf, _TURN), _field(buf, _TURN + 16), _field(buf, _TURN + 32)
+    along = gx * ax + gy * ay + gz * az
+    return (gx - along * ax) * inverse, (gy - along * ay) * inverse, (gz - along * az) * inverse
+
+
+@helper
+def _colour(first, count, degree, stride, sh, rows, records, buf, d_sh, out):
+    """Back from dL/dcolour to the coefficients (d_sh from row `out`) and to the direction (into the scratch)."""
+    terms = (degree + 1) * (degree + 1)
+    blocks = (3 * terms + 15) // 16
+    for lane in range(LANES):
+        at = first + min(lane, count - 1)
+        for i in range(3):
+            buf[_TURN + 16 * i + lane] = records[RECORD * at + _TOWARDS + i]
+            if not records[RECORD * at + _RGB + i] > 0:
+                buf[_M + 16 * i + lane] = 0  # the colour is clamped at 0
+        if degree > 0:
+            load_sh(sh, stride, np.int64(rows[at]), 3 * terms, buf[_SH:], lane)
+    x, y, z = load(buf, _TURN), load(buf, _TURN + 16), load(buf, _TURN + 32)
+    red, green, blue = load(buf, _M), load(buf, _M + 16), load(buf, _M + 32)
+    basis(degree, x, y, z, buf, _Y)
+    if degree > 0:
+        for block in range(blocks):
+            transpose(buf, _SH + 256 * block)
+    for k in range(terms):
+        at = _SH + 48 * k
+        y_k = load(buf, _Y + 16 * k)
+        if degree > 0:
+            store(buf, _Y + 16 * k, red * load(buf, at) + green * load(buf, at + 16) + blue * load(buf, at + 32))
+        store(buf, at, red * y_k)
+        store(buf, at + 16, green * y_k)
+        store(buf, at + 32, blue * y_k)
+    gx, gy, gz = direction_gradient(degree, x, y, z, buf, _Y)
+    store(buf, _TURN, gx)
+    store(buf, _TURN + 16, gy)
+    store(buf, _TURN + 32, gz)
+    for block in range(blocks):
+        transpose(buf, _SH + 256 * block)
+    for lane in range(min(LANES, count)):
+        at = 3 * terms * (out + lane)
+        for block in range(blocks):
+            here = _SH + 256 * block + 16 * lane
+            if 3 * terms >= 16 * block + 16:
+                store(d_sh, at + 16 * block, load(buf, here))
+            else:
+                for i in range(3 * terms - 16 * block):
+                    d_sh[at + 16 * block + i] = buf[here + i]
+
+
+@helper
+def _write_lanes(count, out, buf, d_mean, d_log_scale, d_quat, d_logit):
+    for lane in range(min(LANES, count)):
+        row = out + lane
+        for i in range(3):
+            d_mean[3 * row + i] = buf[_MEAN + 16 * i + lane]
+            d_log_scale[3 * row + i] = buf[_SCALE + 16 * i + lane]
+        for i in range(4):
+            d_quat[4 * row + i] = buf[_QUAT + 16 * i + lane]
+        d_logit[row] = buf[_LOGIT + lane]
+
+
+@kernel
+def project_backward(
+    start,
+    stop,
+    mean,
+    log_scale,
+    quat,
+    logit,
+    sh,
+    stride,
+    degree,
+    cam,
+    antialiased,
+    records,
+    rows,
+    count,
+    offset,
+    pair_first,
+    pairs,
+    slot,
+    moments,
+    d_mean,
+    d_log_scale,
+    d_quat,
+    d_logit,
+    d_sh,
+    d_pose,
+):
+    """Gradients of the visible splats of chunks start .. stop, dense: chunk c's go to rows offset[c] ... of the d_
+    arrays.
+
+    d_sh: 3 (degree + 1)^2 floats a row. d_pose: f64[chunks, 12] (W row by row, then T), or f64[0, 12] when it is not
+    wanted.
+    """
+    buf = scratch(_SCRATCH)
+    pose = np.empty(16 * _POSE if len(d_pose) else 0, np.float64)
+    numbers = np.arange(LANES).astype(np.float32)
+    for chunk in range(start, stop):
+        pose[:] = 0
+        for n in range(0, count[chunk], LANES):
+            first, left, out = chunk * CHUNK + n, count[chunk] - n, offset[chunk] + n
+            _load_lanes(first, left, mean, log_scale, quat, logit, rows, pair_first, pairs, slot, moments, buf)
+            _colour(first, left, degree, stride, sh, rows, records, buf, d_sh, out)
+            da, db, dpixel = _shape(buf, cam, antialiased)
+            _place(buf, cam, da, db, dpixel, load(numbers, 0) < np.float32(left), pose)
+            _write_lanes(left, out, buf, d_mean, d_log_scale, d_quat, d_logit)
+        for i in range(len(pose) // 16):
+            d_pose[chunk, i] = lane_sum(load(pose, 16 * i))

@@ -1,0 +1,91 @@
+"""What the kernels hand to each other: the record of a visible splat, the block of a camera, and how rows are cut into
+chunks.
+
+Kernels see flat contiguous arrays. Visible splats keep the order of their rows; those of chunk c (rows c * CHUNK ...)
+stand at positions
+c * CHUNK ... of `rows` and `records`, `count[c]` of them, so that chunks are filled in parallel without knowing each
+other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.kernels import reference
+from render.kernels.jit import helper
+
+CHUNK = 1024
+"""Rows of splats per chunk; a multiple of 16."""
+TILE = 16
+"""Pixels along a tile's side: one row of a tile is one vector."""
+
+# A record is 16 float32, one cache line. With q = log2(alpha): q = LOG_O - (SU dx + SK dy)^2 - HY dy^2, the exponent as a sum
+# of squares: no cancellation for needles, and never positive.
+RECORD = 16
+IX, FX, IY, FY = 0, 1, 2, 3
+"""Centre in pixels as integer part + fraction: float32 alone is too coarse for small splats in large images."""
+SU, SK, HY, LOG_O = 4, 5, 6, 7
+RGB, Z, TOWARDS, TILES = 8, 11, 12, 15
+"""Colour (3), z, the unit direction from the camera (3), and an upper bound of the number of tiles."""
+
+# A camera is a block of float64.
+W, T, FOCAL, CENTER, LIMIT, NEAR, SIZE, CAMERA = 0, 9, 12, 14, 16, 20, 21, 23
+"""cam_from_world rotation (9, row by row) and translation (3), focal lengths, principal point, clamps of x/z and y/z
+(low and high of each),
+near plane, width and height."""
+
+MOMENTS = 9
+"""Sums over a splat's pixels in one tile, v = alpha dL/dalpha: 3 of dL/dcolour; then v dx, v dy, v dx^2, v dx dy, v
+dy^2, v."""
+LOG_O_MIN = np.float32(-np.log2(255.0))
+"""log2 of reference.ALPHA_MIN."""
+
+
+def camera_block(
+    cam_from_world: NDArray[np.float64], K: NDArray[np.float64], size: tuple[int, int], near: float
+) -> NDArray[np.float64]:
+    """The block f64[CAMERA] of one pinhole camera."""
+    block = np.empty(CAMERA)
+    block[W : W + 9] = np.asarray(cam_from_world, np.float64)[:3, :3].ravel()
+    block[T : T + 3] = np.asarray(cam_from_world, np.float64)[:3, 3]
+    for i in range(2):
+        f, c, n = K[i, i], K[i, 2], size[i]
+        margin = reference.CLAMP * 0.5 * n / f
+        block[FOCAL + i], block[CENTER + i], block[SIZE + i] = f, c, n
+        block[LIMIT + 2 * i], block[LIMIT + 2 * i + 1] = -(c / f + margin), (n - c) / f + margin
+    block[NEAR] = near
+    return block
+
+
+@dataclass(frozen=True)
+class Visible:
+    """The splats that one camera sees."""
+
+    records: NDArray[np.float32]
+    """f32[N * RECORD]."""
+    rows: NDArray[np.int32]
+    """i32[N], rows of the columns."""
+    count: NDArray[np.int32]
+    """i32[chunks]."""
+    bound: NDArray[np.int64]
+    """i64[chunks], an upper bound of the pairs of splat and tile."""
+
+    @property
+    def total(self) -> int:
+        return int(self.count.sum())
+
+    def dense_rows(self) -> NDArray[np.int64]:
+        """i64[M], the rows without gaps, ascending."""
+        filled = (np.arange(len(self.rows)) % CHUNK) < np.repeat(self.count, CHUNK)[: len(self.rows)]
+        return self.rows[filled].astype(np.int64)
+
+
+@helper
+def scratch(count):
+    """f32[count] on a cache line's border, so that no vector straddles two lines."""
+    raw = np.empty(count + 16, np.float32)
+    skip = (64 - raw.ctypes.data % 64) % 64 // 4
+    return raw[skip : skip + count]

@@ -1,0 +1,175 @@
+"""One view on the CPU, forward and back: the kernels in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from render.kernels.blend import PIXELS, blend, blend_backward
+from render.kernels.gradient import project_backward
+from render.kernels.jit import DOOR, spread
+from render.kernels.layout import CHUNK, MOMENTS, RECORD, TILE, Visible
+from render.kernels.project import project
+from render.kernels.simd import LANES
+from render.kernels.tiles import TileLists, tile_lists
+
+F32 = NDArray[np.float32]
+NAMES = ("mean", "log_scale", "quat", "opacity_logit", "sh")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the backward pass needs of a forward pass."""
+
+    camera: NDArray[np.float64]
+    """layout.camera_block."""
+    size: tuple[int, int]
+    """(width, height)."""
+    degree: int
+    """SH degree in use."""
+    antialiased: bool
+    background: F32
+    """f32[3] or f32[H, W, 3]."""
+    visible: Visible
+    lists: TileLists
+    through: F32
+    """f32[tiles * 256], transmittance behind the last splat blended."""
+    last: F32
+    """f32[tiles * 256], the last splat blended, as its place in the tile's list."""
+
+    def through_image(self) -> F32:
+        """f32[H, W], the transmittance of every pixel."""
+        width, height = self.size
+        blocks = self.through.reshape(-1, self.lists.columns, TILE, TILE).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(blocks.reshape(-1, self.lists.columns * TILE)[:height, :width])
+
+
+@dataclass(frozen=True)
+class ViewGradients:
+    """Gradients of M visible rows."""
+
+    rows: NDArray[np.int64]
+    """i64[M], ascending."""
+    columns: dict[str, F32]
+    """Column name -> f32[M, ...]; "sh": f32[M, (degree + 1)^2, 3]."""
+    pose: NDArray[np.float64] | None
+    """f64[3, 4], by the entries of cam_from_world."""
+
+
+def padded(columns: Mapping[str, F32]) -> dict[str, F32]:
+    """The five columns as contiguous float32 with at least LANES rows; rows added are NaN, which nothing draws."""
+    out = {}
+    for name in NAMES:
+        column = np.ascontiguousarray(columns[name], np.float32)
+        if len(column) < LANES:
+            filler = np.full((LANES - len(column), *column.shape[1:]), np.nan, np.float32)
+            column = np.concatenate([column, filler])
+        out[name] = column
+    return out
+
+
+def render_view(
+    columns: Mapping[str, F32],
+    camera: NDArray[np.float64],
+    size: tuple[int, int],
+    background: F32,
+    *,
+    degree: int,
+    antialiased: bool,
+    depth: bool,
+) -> tuple[F32, F32, F32, View]:
+    """(rgb [H, W, 3], alpha [H, W], z [H, W] or [0, W] without depth, what backward needs) of padded() columns."""
+    width, height = size
+    with DOOR:
+        visible = _visible(columns, camera, degree, antialiased)
+        lists = tile_lists(visible, size)
+        tiles = len(lists.offset) - 1
+        rgb, alpha = np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
+        z = np.empty((height if depth else 0, width), np.float32)
+        through, last = np.empty(tiles * PIXELS, np.float32), np.empty(tiles * PIXELS, np.float32)
+        images = (rgb.reshape(-1), alpha.reshape(-1), z.reshape(-1))
+        pixels = (background.reshape(-1), 0 if background.size == 3 else 3)
+        shape = (lists.columns, width, height, lists.offset, lists.splat, visible.records)
+        spread(blend, tiles, *shape, *pixels, depth, *images, through, last)
+    view = View(camera, size, degree, antialiased, background, visible, lists, through, last)
+    return rgb, alpha, z, view
+
+
+def _visible(columns: Mapping[str, F32], camera: NDArray[np.float64], degree: int, antialiased: bool) -> Visible:
+    count = len(columns["mean"])
+    chunks = -(-count // CHUNK)
+    visible = Visible(
+        np.empty(count * RECORD, np.float32),
+        np.empty(count, np.int32),
+        np.empty(chunks, np.int32),
+        np.empty(chunks, np.int64),
+    )
+    stride = columns["sh"][0].size
+    spread(
+        project,
+        chunks,
+        *(columns[name].reshape(-1) for name in NAMES),
+        stride,
+        degree,
+        camera,
+        antialiased,
+        visible.records,
+        visible.rows,
+        visible.count,
+        visible.bound,
+    )
+    return visible
+
+
+def view_gradients(
+    columns: Mapping[str, F32], view: View, d_rgb: F32, d_alpha: F32 | None, *, pose: bool = False
+) -> ViewGradients:
+    """Gradients of the columns given to render_view, and of the pose if wanted; d_rgb [H, W, 3], d_alpha [H, W]."""
+    width, height = view.size
+    visible, lists = view.visible, view.lists
+    d_rgb = np.ascontiguousarray(d_rgb, np.float32)
+    d_alpha = np.empty(0, np.float32) if d_alpha is None else np.ascontiguousarray(d_alpha, np.float32)
+    with DOOR:
+        moments = np.empty(len(lists.splat) * MOMENTS + LANES, np.float32)
+        pixels = (view.background.reshape(-1), 0 if view.background.size == 3 else 3)
+        shape = (lists.columns, width, height, lists.offset, lists.splat, visible.records)
+        saved = (view.through, view.last, d_rgb.reshape(-1), d_alpha.reshape(-1))
+        spread(blend_backward, len(lists.offset) - 1, *shape, *pixels, *saved, moments)
+        return _column_gradients(columns, view, moments, pose)
+
+
+def _column_gradients(columns: Mapping[str, F32], view: View, moments: F32, pose: bool) -> ViewGradients:
+    visible, lists = view.visible, view.lists
+    total, chunks, terms = visible.total, len(visible.count), (view.degree + 1) ** 2
+    offset = np.zeros(chunks + 1, np.int64)
+    np.cumsum(visible.count, out=offset[1:])
+    grads = {name: np.empty((total, *columns[name].shape[1:]), np.float32) for name in NAMES[:4]}
+    grads["sh"] = np.empty((total, terms, 3), np.float32)
+    d_pose = np.empty((chunks if pose else 0, 12))
+    spread(
+        project_backward,
+        chunks,
+        *(columns[name].reshape(-1) for name in NAMES),
+        columns["sh"][0].size,
+        view.degree,
+        view.camera,
+        view.antialiased,
+        visible.records,
+        visible.rows,
+        visible.count,
+        offset,
+        lists.first,
+        lists.pairs,
+        lists.slot,
+        moments,
+        *(grads[name].reshape(-1) for name in NAMES),
+        d_pose,
+    )
+    summed = None
+    if pose:
+        flat = d_pose.sum(0)
+        summed = np.concatenate([flat[:9].reshape(3, 3), flat[9:, None]], 1)
+    return ViewGradients(visible.dense_rows(), grads, summed)

@@ -1,0 +1,39 @@
+"""Every kernel once, on a scene of a few splats: what compiles them all."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recon.cameras import Cameras
+from render.kernels.adam import row_adam
+from render.kernels.ssim import photometric
+from render.rasterize import RowGrads, rasterize
+from render.splats import Splats
+
+
+def run_all() -> None:
+    """Render, differentiate and update a few splats, in the types that training uses."""
+    generator = torch.Generator().manual_seed(0)
+    splats = Splats(
+        mean=torch.randn(20, 3, generator=generator),
+        log_scale=torch.full((20, 3), -1.0),
+        quat=torch.randn(20, 4, generator=generator),
+        opacity_logit=torch.zeros(20),
+        sh=torch.zeros(20, 16, 3),
+    )
+    columns = splats.columns()
+    for column in columns.values():
+        column.requires_grad_()
+    pose = np.eye(4)[None]
+    pose[0, 2, 3] = 5
+    cameras = Cameras(pose, np.array([[[40, 0, 20], [0, 40, 20], [0, 0, 1.0]]]), np.full((1, 2), 40, np.int32))
+    sink = RowGrads()
+    moving = torch.as_tensor(pose, dtype=torch.float32).requires_grad_()
+    rendering = rasterize(splats, cameras, cam_from_world=moving, row_grads=sink)
+    _, gradient, _, _ = photometric(rendering.rgb[0], torch.zeros(40, 40, 3, dtype=torch.uint8))
+    torch.autograd.backward([rendering.rgb, rendering.alpha], [gradient[None], torch.zeros(1, 40, 40)])
+    assert sink.rows is not None
+    first, second = ({name: torch.zeros_like(c) for name, c in columns.items()} for _ in range(2))
+    count = torch.zeros(20, dtype=torch.int32)
+    row_adam(columns, first, second, sink.grads, sink.rows, count, dict.fromkeys(columns, 0.0))

@@ -1,0 +1,77 @@
+"""Splat rendering on CUDA by gsplat, with the meaning that the CPU kernels have (see rasterize.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from recon.errors import MissingPart
+from render.kernels.pipeline import NAMES
+from render.kernels.reference import FILTER
+from render.scene import Rendering
+from render.splats import Splats
+
+if TYPE_CHECKING:
+    from render.rasterize import RowGrads
+
+
+def rasterize_cuda(splats: Splats, options: Any, background: Tensor | None, cam_from_world: Tensor | None) -> Rendering:
+    """rasterize() for splats whose columns are on a CUDA device. Raises MissingPart without gsplat."""
+    try:
+        from gsplat import rasterization  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingPart(
+            "Rendering on CUDA needs gsplat, which is not installed. Install it with: pip install 'recon-scene[cuda]' "
+            "(it compiles on first use and needs the CUDA toolkit), or render on the CPU with --device cpu."
+        ) from error
+    device = splats.mean.device
+    columns = splats.columns()
+    seen: list[Tensor] = []
+    if options.sink is not None:
+        columns = dict(zip(NAMES, _Capture.apply(options.sink, seen, options.degree, *columns.values()), strict=True))
+    poses = torch.as_tensor(options.cameras.cam_from_world) if cam_from_world is None else cam_from_world
+    width, height = options.size
+    image, alpha, meta = rasterization(
+        columns["mean"],
+        columns["quat"],
+        columns["log_scale"].exp(),
+        columns["opacity_logit"].sigmoid(),
+        columns["sh"],
+        poses.to(device, torch.float32),
+        torch.as_tensor(options.cameras.K, dtype=torch.float32, device=device),
+        width,
+        height,
+        near_plane=options.near,
+        eps2d=FILTER,
+        sh_degree=options.degree,
+        packed=False,
+        render_mode="RGB+ED" if options.depth else "RGB",
+        rasterize_mode="antialiased" if options.antialiased else "classic",
+    )
+    seen.append(torch.nonzero((meta["radii"] > 0).reshape(len(options.cameras), len(splats), -1).all(-1).any(0))[:, 0])
+    rgb, alpha = image[..., :3], alpha[..., 0]
+    if background is not None:
+        rgb = rgb + (1 - alpha[..., None]) * background.to(device)
+    z = torch.full((), torch.nan, device=device).expand_as(alpha)
+    if options.depth:
+        z = torch.where(alpha > 0, image[..., 3], torch.nan).detach()
+    return Rendering(rgb, alpha, z)
+
+
+class _Capture(torch.autograd.Function):
+    """Identity on the columns whose backward hands the visible rows of their gradients to a RowGrads."""
+
+    @staticmethod
+    def forward(ctx: Any, sink: RowGrads, seen: list[Tensor], degree: int, *columns: Tensor) -> tuple[Tensor, ...]:
+        ctx.sink, ctx.seen, ctx.degree = sink, seen, degree
+        return tuple(column.view_as(column) for column in columns)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
+        (rows,) = ctx.seen
+        picked = dict(zip(NAMES, (g[rows] for g in grads), strict=True))
+        picked["sh"] = picked["sh"][:, : (ctx.degree + 1) ** 2]
+        ctx.sink.add(rows, picked)
+        return (None,) * (3 + len(grads))
