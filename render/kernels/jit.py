@@ -28,8 +28,9 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core import config
+from numba.core import config as numba_config
 
+config: Any = numba_config
 FAST = {"contract", "nsz"}
 """Of LLVM's fast-math flags only those that keep NaN, infinities and the order of sums."""
 DOOR = threading.RLock()

@@ -146,7 +146,7 @@ def _column_gradients(columns: Mapping[str, F32], view: View, moments: F32, pose
     total, chunks, terms = visible.total, len(visible.count), (view.degree + 1) ** 2
     offset = np.zeros(chunks + 1, np.int64)
     np.cumsum(visible.count, out=offset[1:])
-    grads = {name: np.empty((total, *columns[name].shape[1:]), np.float32) for name in NAMES[:4]}
+    grads: dict[str, F32] = {name: np.empty((total, *columns[name].shape[1:]), np.float32) for name in NAMES[:4]}
     grads["sh"] = np.empty((total, terms, 3), np.float32)
     d_pose = np.empty((chunks if pose else 0, 12))
     spread(

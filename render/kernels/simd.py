@@ -28,6 +28,7 @@ Builder = Any
 Value = Any
 """llvmlite.ir.Value."""
 _lower: Any = lower_builtin
+_global: Any = infer_global
 
 
 class Vector(types.Type):
@@ -107,7 +108,7 @@ def _register(symbol: Any, emit: Callable, vectors: Sequence[Vector], result: Ve
         cases.append(signature(result or v, v, v))
         for scalar in _SCALARS[v]:
             cases += [signature(result or v, v, scalar), signature(result or v, scalar, v)]
-    infer_global(symbol)(type(f"Vector_{symbol.__name__}", (ConcreteTemplate,), {"cases": cases}))
+    _global(symbol)(type(f"Vector_{symbol.__name__}", (ConcreteTemplate,), {"cases": cases}))
     for case in cases:
         vector = next(a for a in case.args if isinstance(a, Vector))
 
@@ -140,7 +141,7 @@ def _register_bitwise(symbol: Any, emit: str) -> None:
     cases = [signature(MASK, MASK, MASK)]
     for v in _BITS:
         cases += [signature(v, v, v), signature(v, v, types.int64)]
-    infer_global(symbol)(type(f"Vector_{symbol.__name__}", (ConcreteTemplate,), {"cases": cases}))
+    _global(symbol)(type(f"Vector_{symbol.__name__}", (ConcreteTemplate,), {"cases": cases}))
     for case in cases:
 
         def implement(context: Any, builder: Builder, sig: Any, args: Any, vector: Vector = case.args[0]) -> Value:
@@ -153,7 +154,7 @@ _register_bitwise(operator.and_, "and_")
 _register_bitwise(operator.or_, "or_")
 
 
-@infer_global(operator.invert)
+@_global(operator.invert)
 class _Invert(ConcreteTemplate):
     cases = [signature(MASK, MASK)]  # noqa: RUF012 - the name that Numba reads
 
@@ -163,7 +164,7 @@ def _invert(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
     return builder.not_(args[0])
 
 
-@infer_global(operator.neg)
+@_global(operator.neg)
 class _Negate(ConcreteTemplate):
     cases = [signature(F32, F32), signature(F64, F64)]  # noqa: RUF012
 
