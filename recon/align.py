@@ -35,15 +35,13 @@ from recon.geodesy import enu_from_ecef, geodetic_from_enu
 from recon.geometry import Array, Sim3, World, rotation_between
 from recon.georeference import GRAVITY_TILT_ERROR_DEG, MIN_FIXES, GpsFit, distinct, fit_gps, usable_fixes, why_not
 from recon.known_distance import KnownScale, known_scale
+from recon.reconstruction import SUFFIX, Reconstruction
 from recon.sparse import SparseModel, read_colmap, write_colmap
 from recon.upright import Ground, Upright, find_ground, scene_middle, up_from_cameras
 
 if TYPE_CHECKING:
     from recon.job import Job
-    from recon.reconstruction import Reconstruction
 
-SUFFIX = ".png"
-"""What COLMAP files add to a photo's name."""
 LEVEL_GROUND = 1 / np.radians(1.0) ** 2
 """1 / rad^2, how level ground is where up is known otherwise."""
 
