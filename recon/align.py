@@ -113,8 +113,12 @@ def load_align(folder: Path) -> Reconstruction:
     damaged."""
     from recon.sfm import load_sfm
 
-    model = read_aligned(folder)
-    return replace(load_sfm(folder.parent / "sfm"), model=model)
+    model, before = read_aligned(folder), load_sfm(folder.parent / "sfm")
+    if model.names != before.model.names:
+        raise WorkspaceError(
+            f"{folder} and the sfm folder beside it hold different photos. Run `recon align` with --redo."
+        )
+    return replace(before, model=replace(model, cameras=replace(model.cameras, time=before.model.cameras.time)))
 
 
 def read_aligned(folder: Path) -> SparseModel:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recon.align import AlignOptions, align, read_aligned
+from recon.align import AlignOptions, align, load_align, read_aligned
 from recon.capture import Capture
 from recon.errors import InputError, WorkspaceError
 from recon.geodesy import enu_from_ecef, enu_from_geodetic, geodetic_from_enu
@@ -222,6 +222,28 @@ def test_a_half_written_folder_is_overwritten_and_a_damaged_one_is_named(tmp_pat
     (folder / "world.json").unlink()
     with pytest.raises(WorkspaceError, match="is damaged"):
         read_aligned(folder)
+
+
+def test_loading_takes_photos_times_and_reasons_from_sfm(tmp_path: Path):
+    place = ring(6)
+    run = Run(place, tmp_path)
+    sfm = tmp_path / "sfm"
+    write_colmap(place.model, sfm / "sparse", ".png")
+    head = {
+        "left_out": [{"name": "lost.jpg", "reason": "no features"}],
+        "time": [0, 1, 2, 3, 4, 7],
+        "world": World().to_json(),
+    }
+    (sfm / "sfm.json").write_text(json.dumps(head))
+    loaded = load_align(run.job.folder)
+    assert loaded.images == sfm / "images" and loaded.left_out == (("lost.jpg", "no features"),)
+    np.testing.assert_array_equal(loaded.model.xyz, run.model.xyz)
+    np.testing.assert_array_equal(loaded.model.cameras.time, [0, 1, 2, 3, 4, 7])
+    assert loaded.model.world.up == "estimated"
+    write_colmap(place.model.select(np.arange(5)), sfm / "sparse", ".png")
+    (sfm / "sfm.json").write_text(json.dumps(head | {"time": None}))
+    with pytest.raises(WorkspaceError, match="different photos"):
+        load_align(run.job.folder)
 
 
 # ---- known distances, and which rule wins ----
