@@ -33,7 +33,7 @@ class Curve:
 
 CURVES = (
     Curve("loss", "Loss", "", 4, log=True),
-    Curve("psnr", "PSNR", "dB", 2),
+    Curve("psnr", "PSNR, training photos", "dB", 2),
     Curve("splats", "Splats", "", 0),
     Curve("long_side", "Resolution (long side)", "px", 0, stepped=True),
 )

@@ -19,7 +19,7 @@ import numpy as np
 
 from recon.errors import ReconError
 from recon.geometry import World
-from recon.reconstruction import Reconstruction
+from recon.reconstruction import SUFFIX, Reconstruction
 from recon.sparse import read_colmap
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def read_sparse(root: Path, stage: str) -> Reconstruction:
     world_file = root / stage / "world.json"
     world = World.from_json(json.loads(world_file.read_text())) if world_file.is_file() else World()
     masks = root / "sfm" / "masks"
-    model = read_colmap(root / stage / "sparse", ".png", world)
+    model = read_colmap(root / stage / "sparse", SUFFIX, world)
     return Reconstruction(model, root / "sfm" / "images", masks if masks.is_dir() else None, ())
 
 

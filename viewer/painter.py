@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 SHARE_WHILE_TRAINING = 0.1
 """Of one thread's time."""
+LONGEST_REST = 6.0
+"""Seconds: the first picture may take long, because kernels are compiled for it."""
 NICE = 10
 """Niceness of the drawing thread: whatever else the machine does comes first."""
 
@@ -79,7 +81,7 @@ class Painter:
             except Exception:
                 log.exception("a picture could not be drawn")
             if self.training:
-                self._rest((time.monotonic() - start) * (1 / SHARE_WHILE_TRAINING - 1))
+                self._rest(min(LONGEST_REST, (time.monotonic() - start) * (1 / SHARE_WHILE_TRAINING - 1)))
 
     def _rest(self, seconds: float) -> None:
         """Leave the machine to the training, but for stop()."""

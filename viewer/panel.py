@@ -20,10 +20,11 @@ NO_PHOTOS: tuple[str, ...] = ("-",)
 HELD_OUT = " · held out"
 """Marks a held-out photo in the list."""
 CHART_STYLE = """<style>
-.rc{display:grid;gap:2px;font-size:12px}.rc figure{margin:0}.rc figcaption{display:flex;justify-content:space-between}
-.rc output{opacity:.7}.rc svg{width:100%;height:auto;display:block;overflow:visible}
-.rc .grid{stroke:currentColor;stroke-opacity:.15}.rc .tick{fill:currentColor;opacity:.6;font-size:15px}
-.rc .curve{fill:none;stroke:#6ea8ff;stroke-width:2.5;stroke-linejoin:round}.rc .vertices{fill:none}.rc .end{fill:#6ea8ff}
+.rc{display:grid;gap:4px;font-size:12px;padding:0 8px}.rc figure{margin:0}
+.rc figcaption{display:flex;justify-content:space-between}.rc output{opacity:.7}
+.rc svg{width:100%;height:auto;display:block;overflow:visible}.rc .grid{stroke:currentColor;stroke-opacity:.15}
+.rc .tick{fill:currentColor;opacity:.6;font-size:15px}.rc .vertices{fill:none}.rc .end{fill:#6ea8ff}
+.rc .curve{fill:none;stroke:#6ea8ff;stroke-width:2.5;stroke-linejoin:round}
 </style>"""
 
 

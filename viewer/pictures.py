@@ -185,7 +185,7 @@ class Place:
     apart: float
     """Median distance from a camera to its nearest neighbour, world units: the measure for frusta."""
     home: int
-    """The camera to begin with: the one nearest to the middle of all."""
+    """The camera to begin with: the one whose picture holds most of the points."""
 
 
 def place_of(sparse: Reconstruction) -> Place:
@@ -198,17 +198,24 @@ def place_of(sparse: Reconstruction) -> Place:
         up = mean / np.linalg.norm(mean) if np.linalg.norm(mean) > 1e-6 else up
     some = np.unique(np.linspace(0, len(centers) - 1, min(len(centers), 40)).astype(int))
     xyz = model.xyz[:: max(1, len(model.xyz) // 5000)]
-    seen = np.array([view_distance(cameras, int(row), xyz) for row in some])
+    views = [in_view(cameras, int(row), xyz) for row in some]
+    seen = [float(np.median(z)) for z in views if len(z)]
     spread = np.linalg.norm(centers - np.median(centers, 0), axis=1)
-    size = float(np.nanmedian(seen)) if np.isfinite(seen).any() else float(np.median(spread)) or 1.0
+    size = float(np.median(seen)) if seen else float(np.median(spread)) or 1.0
+    home = int(some[np.argmax([len(z) for z in views])])
     gaps = np.sort(np.linalg.norm(centers[some][:, None] - centers, axis=-1), axis=1)
     apart = float(np.median(gaps[:, 1])) if len(centers) > 1 else 0.0
-    return Place((float(up[0]), float(up[1]), float(up[2])), size, apart or 0.1 * size, int(np.argmin(spread)))
+    return Place((float(up[0]), float(up[1]), float(up[2])), size, apart or 0.1 * size, home)
 
 
 def view_distance(cameras: Cameras, row: int, xyz: Array) -> float:
     """Median z of the points [P, 3] in a camera's picture; NaN when it shows none."""
+    z = in_view(cameras, row, xyz)
+    return float(np.median(z)) if len(z) else float("nan")
+
+
+def in_view(cameras: Cameras, row: int, xyz: Array) -> Array:
+    """z [M] of those of the points [P, 3] that lie in a camera's picture."""
     pixels, z = (a[0] for a in cameras[row].project(xyz))
     with np.errstate(invalid="ignore"):
-        inside = (z > 0) & (pixels >= 0).all(-1) & (pixels < cameras.size[row]).all(-1)
-    return float(np.median(z[inside])) if inside.any() else float("nan")
+        return z[(z > 0) & (pixels >= 0).all(-1) & (pixels < cameras.size[row]).all(-1)]

@@ -1,0 +1,140 @@
+"""What stands in for a browser in tests of the viewer: a client that speaks viser's protocol, and Chromium where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import viser
+import zstandard
+from viser import _messages
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+PATIENCE = 60.0
+"""A test gives up after this many seconds; none measures how long anything takes."""
+
+
+def wait_for(found: Callable[[], Any]) -> Any:
+    """The first truthy value of found()."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it did not come to pass")
+
+
+class FakeBrowser:
+    """A connected client. Collects what it is told; says where it looks from."""
+
+    def __init__(self, port: int, origin: str | None = None) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.closed = False
+        protocol = f"viser-v{viser.__version__}"
+        self._socket = connect(f"ws://127.0.0.1:{port}", subprotocols=[protocol], origin=origin, max_size=None)  # type: ignore[arg-type]
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        try:
+            for raw in self._socket:
+                assert isinstance(raw, bytes)
+                self.messages += decode(raw)
+        except ConnectionClosed:
+            self.closed = True
+
+    def send(self, message: _messages.Message) -> None:
+        self._socket.send(msgspec.msgpack.encode(message.as_serializable_dict()))
+
+    def look(
+        self, position: Any, wxyz: Any = (1.0, 0.0, 0.0, 0.0), fov: float = 1.0, size: tuple[int, int] = (96, 64)
+    ) -> None:
+        """Report a camera, as a browser does when it moves."""
+        forward = viser.transforms.SO3(np.asarray(wxyz, float)).as_matrix()[:, 2]
+        place = np.asarray(position, float)
+        vectors = [tuple(map(float, v)) for v in (wxyz, place, place + forward, (0, 0, 1))]
+        self.send(
+            _messages.ViewerCameraMessage(
+                wxyz=vectors[0],
+                position=vectors[1],
+                fov=fov,
+                near=0.01,
+                far=100.0,
+                image_height=size[1],
+                image_width=size[0],
+                look_at=vectors[2],
+                up_direction=vectors[3],
+            )
+        )
+
+    def click(self, name: str, owner: str) -> None:
+        """Click a node of the scene."""
+        zero = (0.0, 0.0, 0.0)
+        self.send(_messages.SceneNodeClickMessage(name, None, zero, zero, (0.5, 0.5), None, owner))
+
+    def of(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
+        """The messages of a type so far, with the given fields."""
+        return [m for m in list(self.messages) if m["type"] == kind and all(m.get(k) == v for k, v in fields.items())]
+
+    def __enter__(self) -> FakeBrowser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._thread.join(timeout=5)
+
+
+def decode(raw: bytes) -> list[dict[str, Any]]:
+    """The messages of one frame of viser's wire format; arrays as raw bytes."""
+    size = int.from_bytes(raw[8:16], "little")
+    head = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(raw[16 : 16 + size]))
+    buffers, offset = [], 16 + size
+    for length in head["binaryBufferLengths"]:
+        offset += (8 - offset % 8) % 8
+        buffers.append(raw[offset : offset + length])
+        offset += length
+    return [_filled(message, buffers) for message in head["messages"]]
+
+
+def _filled(value: Any, buffers: list[bytes]) -> Any:
+    if isinstance(value, dict):
+        if "__binary_index" in value:
+            return buffers[value["__binary_index"]]
+        return {key: _filled(v, buffers) for key, v in value.items()}
+    return [_filled(v, buffers) for v in value] if isinstance(value, list) else value
+
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+@contextlib.contextmanager
+def chromium(url: str, profile: Path, size: tuple[int, int] = (640, 480)) -> Iterator[None]:
+    """Chromium without a window at a page, drawing in software."""
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--use-gl=angle",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+    ]
+    flags += ["--ignore-gpu-blocklist", "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+    flags += [f"--window-size={size[0]},{size[1]}"]
+    assert CHROMIUM is not None
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([CHROMIUM, *flags, url], **quiet)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
