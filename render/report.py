@@ -43,9 +43,8 @@ from render.report_page import (
 )
 
 if TYPE_CHECKING:
-    from recon.reconstruction import Reconstruction
-
     from recon.capture import Capture
+    from recon.reconstruction import Reconstruction
 
 STAGE_ORDER = ("ingest", "sfm", "align", "depth", "train")
 """Stages whose stage.json the report reads; the evaluation's own is not written yet."""

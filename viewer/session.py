@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REST_SECONDS = 0.3
 """A camera that has not moved for so long rests."""
-HIDE_SECONDS = 0.25
+HIDE_SECONDS = 0.12
 """From sending the true image to hiding the splats in front of it: the browser decodes it meanwhile."""
 REST_LONG_SIDE_WHILE_TRAINING = 640
 COMPARE_LONG_SIDE = 480
@@ -30,7 +30,7 @@ DEPTH_SHARE = 4
 """The true image is so many times as wide as the depth that goes with it."""
 TRAIN_COLOUR, TEST_COLOUR = (92, 154, 255), (255, 159, 67)
 """Frusta of training and of held-out photos."""
-HIDE_WITHIN = 1.6
+HIDE_WITHIN = 4.0
 """A frustum nearer to the eye than this times its size would stand in the way."""
 
 
@@ -272,7 +272,7 @@ class Session:
 
     def _leave_rest(self) -> None:
         """Back to the splats that the browser draws."""
-        self._painter.forget(lambda key: key in ((id(self), "rest"), (id(self), "hide")))
+        self._painter.forget(lambda key: key == (id(self), "rest"))
         if self._resting:
             self._resting = False
             if self._splats is not None:
@@ -298,11 +298,11 @@ class Session:
                 return
             self._client.scene.set_background_image(image, format="jpeg", jpeg_quality=92, depth=z)
             self._resting = True
-            self._painter.ask((id(self), "hide"), self._hide_splats, HIDE_SECONDS)
+            threading.Timer(HIDE_SECONDS, self._hide_splats).start()
 
     def _hide_splats(self) -> None:
         with self._lock:
-            if self._splats is not None:
+            if self._splats is not None and not self._closed:
                 self._splats.visible = self._splats_visible
 
     def _ask_comparison(self) -> None:
