@@ -1,0 +1,272 @@
+"""From a capture without poses to one model of all its photos: a ladder whose rungs are climbed only while photos stay out.
+
+    base      features, matches of the chosen pairs        -> place
+    pairs     all pairs of the photos that stayed out      -> place again
+    features  more features in these photos and those like them, or in all when most stayed out -> place again
+
+and "place" is itself a ladder: one camera after the other; the same with relaxed thresholds; merging of separate models; all
+cameras at once. A later model replaces the best so far only when it places more photos that its matches bear out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recon.cameras import fit_size
+from recon.capture import MIN_PHOTOS, Capture
+from recon.errors import SfmError
+from recon.job import Job
+from recon.sfm.diagnose import no_model, reasons
+from recon.sfm.features import WORK_SIDE, FeatureSpec, create_database, extract
+from recon.sfm.mapping import (
+    MIN_MODEL,
+    RELAXED,
+    MapOptions,
+    agreement,
+    copy_database,
+    global_,
+    incremental,
+    registered,
+)
+from recon.sfm.matching import MIN_INLIERS, match, verified_pairs
+from recon.sfm.merge import merged
+from recon.sfm.more import extend_features
+from recon.sfm.pairs import choose_pairs, every_pair
+from recon.sfm.refine import refine
+from recon.sparse import SparseModel, from_pycolmap
+from recon.wording import count
+
+if TYPE_CHECKING:
+    import pycolmap
+
+    from recon.sfm import SfmOptions
+
+FEATURES = 3000
+"""Features a photo, where the user does not say. 2000 lose accuracy on surveyed captures, 4000 gain none."""
+TRUSTED = 0.5
+"""Share of a photo's matches that the model must bear out; a photo placed wrongly has less than a tenth."""
+MOST = 0.5
+"""Share of the photos from which a model counts as the trunk that others are added to."""
+RUNGS = ("relaxed", "merge", "global", "pairs", "features")
+"""All rungs above the first attempt."""
+
+
+@dataclass
+class Search:
+    """The state of one reconstruction while it climbs."""
+
+    capture: Capture
+    options: SfmOptions
+    job: Job
+    rungs: Sequence[str]
+    database: Path
+    best: pycolmap.Reconstruction | None = None
+    others: list[pycolmap.Reconstruction] = field(default_factory=list)
+    """Further models seen on the way, which may be merged."""
+    climbed: list[str] = field(default_factory=list)
+    """Rungs that were tried, in order."""
+
+    @property
+    def map_options(self) -> MapOptions:
+        return MapOptions(self.options.sfm_seed, 1 if self.options.deterministic else 0)
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return FeatureSpec(self.options.features or FEATURES, WORK_SIDE)
+
+    @property
+    def rows(self) -> set[int]:
+        """Rows placed so far."""
+        return registered(self.best) if self.best else set()
+
+    @property
+    def missing(self) -> list[int]:
+        return sorted(set(range(len(self.capture))) - self.rows)
+
+    def linked(self) -> list[int]:
+        """Missing rows that match some other photo: those that placing again can help."""
+        pairs = [pair for pair, inliers in verified_pairs(self.database).items() if inliers >= MIN_INLIERS]
+        return sorted(set(self.missing) & {row for pair in pairs for row in pair})
+
+    def offer(self, models: Sequence[pycolmap.Reconstruction]) -> bool:
+        """Take the first model when it places more photos than the best so far, and keep the others for merging."""
+        trimmed = [self._trusted(model) for model in models]
+        trimmed = [model for model in trimmed if model.num_reg_images() >= MIN_MODEL]
+        trimmed.sort(key=lambda m: -m.num_reg_images())
+        better = bool(trimmed) and len(registered(trimmed[0])) > len(self.rows)
+        if better:
+            self.others += [self.best] if self.best else []
+            self.best = trimmed[0]
+        self.others += trimmed[1:] if better else trimmed
+        return better
+
+    def _trusted(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
+        """The model without photos that most of their matches contradict."""
+        found = agreement(model, self.database)
+        for row in sorted(registered(model)):
+            if found.of_row(row) < TRUSTED:
+                model.deregister_frame(model.image(row + 1).frame_id)
+        return model
+
+
+def reconstruct(
+    capture: Capture, options: SfmOptions, job: Job, rungs: Sequence[str] = RUNGS
+) -> tuple[SparseModel, tuple[tuple[str, str], ...]]:
+    """The model of the photos as taken (names and pixels of the capture), and (name, reason) of those left out.
+
+    Raises SfmError when fewer than three photos can be placed.
+    """
+    if len(capture) < MIN_PHOTOS:
+        raise SfmError(f"{count(len(capture), 'photo')}, expected at least {MIN_PHOTOS} of the same place. Add photos.")
+    database = job.scratch / "base.db"
+    if not database.is_file():
+        create_database(database, capture)
+    search = Search(capture, options, job, rungs, database)
+    extract(database, capture, search.spec, job)
+    choice = choose_pairs(capture, options.matcher, database)
+    job.say(f"Matching {len(choice.pairs)} pairs of {len(capture)} photos ({choice.kind}: {choice.reason}).")
+    match(database, choice.pairs, job, options.sfm_seed)
+    place(search, "base")
+    if "pairs" in rungs and search.missing:
+        _more_pairs(search)
+    if "features" in rungs and search.missing:
+        _more_features(search)
+    if search.best is None:
+        raise no_model(capture, search.database)
+    model = _finished(search)
+    job.metrics |= {"matching": choice.kind, "pairs": len(choice.pairs), "rungs": search.climbed}
+    job.metrics["agreement"] = round(agreement(model, search.database).share, 4)
+    left_out = reasons(capture, search.database, registered(model), search.others)
+    for name, reason in left_out:
+        job.warn(f"{name} left out: {reason}.")
+    return _full_size(capture, model), left_out
+
+
+def place(search: Search, level: str) -> None:
+    """Place cameras with the database as it is, by more and more means while photos that match stay out."""
+    total = len(search.capture)
+
+    def attempt(name: str, **more: object) -> list[pycolmap.Reconstruction]:
+        folder = search.job.scratch / f"{level}-{name}"
+        return incremental(search.database, folder, search.job, search.map_options, total=total, **more)  # type: ignore[arg-type]
+
+    if search.options.mapper == "global":
+        search.offer(_global(search, level))
+    else:
+        search.offer(attempt("incremental"))
+    steps: dict[str, Callable[[], list[pycolmap.Reconstruction]]] = {
+        "relaxed": lambda: attempt("relaxed", extra=RELAXED, start=_trunk(search, level)),
+        "merge": lambda: merged(search.best, search.others, search.database, search.job, search.map_options),
+        "global": lambda: _global(search, level),
+    }
+    for name in (name for name in steps if name in search.rungs):
+        if not search.linked() or (name == "global" and search.options.mapper != "auto"):
+            continue
+        say = {
+            "relaxed": "trying relaxed thresholds",
+            "merge": "trying to merge separate models",
+            "global": "trying to place all cameras at once",
+        }
+        search.job.say(f"{count(len(search.missing), 'photo')} not placed yet: {say[name]}.")
+        search.climbed.append(f"{level}-{name}")
+        before = len(search.rows)
+        search.offer(steps[name]())
+        search.job.say(f"  {len(search.rows) - before} more placed.")
+
+
+def _trunk(search: Search, level: str) -> Path | None:
+    """The best model on disk, when it is big enough to add the others to."""
+    if search.best is None or len(search.rows) < MOST * len(search.capture):
+        return None
+    folder = search.job.scratch / f"{level}-trunk"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    search.best.write(folder)
+    return folder
+
+
+def _global(search: Search, level: str) -> list[pycolmap.Reconstruction]:
+    folder = search.job.scratch / f"{level}-global"
+    return global_(search.database, folder, search.job, search.map_options, total=len(search.capture))
+
+
+def _more_pairs(search: Search) -> None:
+    """Match the photos that stayed out with all others."""
+    missing, tried = set(search.missing), verified_pairs(search.database)
+    pairs = [p for p in every_pair(len(search.capture)) if (p[0] in missing or p[1] in missing) and p not in tried]
+    if not pairs:
+        return
+    search.climbed.append("pairs")
+    search.job.say(f"{count(len(missing), 'photo')} not placed yet: matching them with all others ({len(pairs)} pairs).")
+    database = search.job.scratch / "pairs.db"
+    if not database.is_file():
+        copy_database(search.database, database)
+    match(database, pairs, search.job, search.options.sfm_seed)
+    _place_if_gained(search, database, "pairs")
+
+
+def _more_features(search: Search) -> None:
+    search.climbed.append("features")
+    search.job.say(f"{count(len(search.missing), 'photo')} not placed yet: looking for more features.")
+    everywhere = len(search.missing) > (1 - MOST) * len(search.capture)
+    database = extend_features(search.database, search.capture, search.spec, search.missing, everywhere, search.job)
+    if everywhere:
+        choice = choose_pairs(search.capture, search.options.matcher, database)
+        match(database, choice.pairs, search.job, search.options.sfm_seed)
+    _place_if_gained(search, database, "features")
+
+
+def _place_if_gained(search: Search, database: Path, level: str) -> None:
+    """Place again when the new matches link photos that stayed out; else the old database stays."""
+    links = lambda path: {  # noqa: E731
+        (pair, inliers)
+        for pair, inliers in verified_pairs(path).items()
+        if inliers >= MIN_INLIERS and not set(search.missing).isdisjoint(pair)
+    }
+    if links(database) <= links(search.database):
+        search.job.say("  No new matches.")
+        return
+    search.database = database
+    before = len(search.rows)
+    place(search, level)
+    search.job.say(f"  {len(search.rows) - before} more placed.")
+
+
+def _finished(search: Search) -> pycolmap.Reconstruction:
+    """The best model after its last adjustment; kept in scratch."""
+    import pycolmap
+
+    folder = search.job.scratch / "final"
+    if not folder.is_dir():
+        assert search.best is not None
+        with search.job.task("adjusting cameras and points"):
+            model = refine(search.best, search.map_options)
+        part = folder.with_name("final.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        model.write(part)
+        os.rename(part, folder)
+    return pycolmap.Reconstruction(folder)
+
+
+def _full_size(capture: Capture, model: pycolmap.Reconstruction) -> SparseModel:
+    """The model with the capture's names, its cameras and observations in the photos' own pixels."""
+    small = from_pycolmap(model)
+    rows = [int(name) for name in small.names]
+    size = capture.size[rows]
+    scale = size / fit_size(size, WORK_SIDE)
+    seen = small.observations
+    return replace(
+        small,
+        names=tuple(capture.names[row] for row in rows),
+        cameras=small.cameras.resized(size),
+        observations=replace(seen, xy=(seen.xy * scale[seen.camera]).astype(np.float32)),
+        error=(small.error * scale.mean()).astype(np.float32),
+    )

@@ -1,0 +1,86 @@
+"""More features: weaker ones too, in the photos that stayed out and in those that look like them, or in all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from recon.capture import Capture
+from recon.job import Job
+from recon.sfm.features import FeatureSpec, Keypoints, create_database, detect_all, extract, opened, write_features
+from recon.sfm.mapping import copy_database
+from recon.sfm.matching import match
+from recon.sfm.pairs import similarity
+
+MORE = 2.7
+"""Times as many features ..."""
+CONTRAST = 0.008
+"""... down to this contrast, where SIFT begins to find noise."""
+ALIKE, AROUND = 8, 3
+"""Photos that look most alike, and neighbours in the capture's order, that are given more features with each missing photo."""
+
+
+def richer(spec: FeatureSpec) -> FeatureSpec:
+    """What is asked of a photo that stayed out."""
+    return replace(spec, count=round(MORE * spec.count), contrast=min(spec.contrast, CONTRAST))
+
+
+def extend_features(
+    database: Path, capture: Capture, spec: FeatureSpec, missing: Sequence[int], everywhere: bool, job: Job
+) -> Path:
+    """A database with more features: of all photos and without matches, or (not everywhere) a copy of `database`
+
+    whose missing photos and those like them have further features, with these pairs matched anew.
+    """
+    target = database.with_name("features.db")
+    if everywhere:
+        if not target.is_file():
+            create_database(target, capture)
+        extract(target, capture, richer(spec), job)
+        return target
+    pairs = _candidates(database, missing, len(capture))
+    if not target.is_file():
+        part = database.with_name("features.db.part")
+        copy_database(database, part)
+        _append(part, capture, richer(spec), sorted({row for pair in pairs for row in pair}), job)
+        with opened(part) as db:
+            for i, j in pairs:
+                db.delete_matches(i + 1, j + 1)
+                db.delete_two_view_geometry(i + 1, j + 1)
+        part.rename(target)
+    match(target, pairs, job)
+    return target
+
+
+def _candidates(database: Path, missing: Sequence[int], count: int) -> list[tuple[int, int]]:
+    alike = similarity(database, count)
+    np.fill_diagonal(alike, -1)
+    pairs = set()
+    for row in missing:
+        near = range(max(0, row - AROUND), min(count, row + AROUND + 1))
+        for other in {*np.argsort(-alike[row], kind="stable")[:ALIKE].tolist(), *near} - {row}:
+            pairs.add((min(row, other), max(row, other)))
+    return sorted(pairs)
+
+
+def _append(database: Path, capture: Capture, spec: FeatureSpec, rows: Sequence[int], job: Job) -> None:
+    """Further features behind those that are there, so that their matches stay valid."""
+    with opened(database) as db, job.task("finding more features", total=len(rows)) as task:
+        for row, keypoints, descriptors in detect_all(capture, rows, spec):
+            old = db.read_keypoints(row + 1)[:, :4]
+            old_descriptors = np.asarray(db.read_descriptors(row + 1).data)
+            new = ~np.isin(_keys(keypoints), _keys(old))
+            room = max(0, spec.count - len(old))
+            db_keypoints = np.concatenate([old, keypoints[new][:room]]).astype(np.float32)
+            db_descriptors = np.concatenate([old_descriptors, descriptors[new][:room]]).astype(np.uint8)
+            write_features(db, row, db_keypoints, db_descriptors)
+            task.advance()
+
+
+def _keys(keypoints: Keypoints) -> np.ndarray:
+    """One comparable value per keypoint: the same detection gives the same bits."""
+    rows = np.ascontiguousarray(keypoints, np.float32)
+    return rows.view([("", np.float32)] * 4).reshape(-1) if len(rows) else np.zeros(0, [("", np.float32)] * 4)
