@@ -10,7 +10,7 @@ from sample_scene.noise import fbm, fbm3, mix, palette, smooth_noise, stamp, ste
 Array = NDArray[np.float64]
 
 
-def motif(u: Array, v: Array, kind: Array, turn: Array) -> Array:
+def motif(u: Array, v: Array, kind: NDArray[np.int64], turn: Array) -> Array:
     """One of four block-print figures on -1..1 squares, 0..1 ink."""
     angle = np.arctan2(v, u) + turn * np.pi / 8
     r = np.hypot(u, v)
