@@ -1,7 +1,8 @@
 """Mitsuba 3: the parts and lights as a Mitsuba scene, path-traced photos, exact z. Imported only where pictures are made.
 
-The variant comes from the environment variable SAMPLE_VARIANT: llvm_ad_rgb (the default; it needs a recent LLVM, 19 works and 15 does not,
-found through DRJIT_LIBLLVM_PATH) or scalar_rgb (needs nothing, about four times slower; its noise differs, the scene does not).
+The variant comes from the environment variable SAMPLE_VARIANT: llvm_ad_rgb (the default; it needs a recent LLVM, found
+through DRJIT_LIBLLVM_PATH: 19 works, 15 does not) or scalar_rgb (needs no LLVM, about four times slower; its noise
+differs, the scene does not).
 """
 
 from __future__ import annotations
