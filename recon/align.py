@@ -24,10 +24,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from recon.align_evidence import Found, evidence_of, focal_ratio, metrics_of, tell
 from recon.capture import Capture
 from recon.errors import InputError, WorkspaceError
 from recon.files import write_json
@@ -61,20 +62,6 @@ class AlignOptions:
     and stop when it is not good enough."""
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What the photos tell, before a frame is made of it."""
-
-    known: KnownScale | None
-    upright: Upright | None
-    gps: GpsFit | None
-    gps_names: tuple[str, ...]
-    gps_reason: str | None
-    """Why GPS is not used; None when it is."""
-    scale_reason: str | None = None
-    """A remark on GPS and known distances."""
-
-
 def align(capture: Capture, reconstruction: Reconstruction, options: AlignOptions, job: Job) -> Reconstruction:
     """The reconstruction with its model in the world frame; writes align/sparse/ (COLMAP) and align/world.json (World
     and evidence).
@@ -100,11 +87,12 @@ def align(capture: Capture, reconstruction: Reconstruction, options: AlignOption
             ground = find_ground(model, found.upright.direction, found.upright.information)
         world_from_sfm, world = _upright(model, found, ground)
     aligned = model.transformed(world_from_sfm, world)
-    evidence = _evidence(found, ground, keep, world_from_sfm.rotation[2])
+    evidence = evidence_of(found, ground, keep, world_from_sfm.rotation[2])
+    evidence["focal_length_over_exif"] = focal_ratio(capture, model)
     write_colmap(aligned, job.folder / "sparse", SUFFIX)
     write_json(job.folder / "world.json", aligned.world.to_json() | {"evidence": evidence})
-    job.metrics.update(_metrics(aligned.world, evidence))
-    _say(job, found, aligned.world, evidence)
+    job.metrics.update(metrics_of(aligned.world, evidence))
+    tell(job, found, aligned.world, evidence)
     return replace(reconstruction, model=aligned)
 
 
@@ -131,7 +119,7 @@ def read_aligned(folder: Path) -> SparseModel:
         raise WorkspaceError(f"{folder} is damaged ({error}). Run `recon align` with --redo.") from error
 
 
-def _find(capture: Capture, reconstruction: Reconstruction, options: AlignOptions, keep: bool) -> _Found:
+def _find(capture: Capture, reconstruction: Reconstruction, options: AlignOptions, keep: bool) -> Found:
     model = reconstruction.model
     known = None
     if options.known_distance:
@@ -139,18 +127,18 @@ def _find(capture: Capture, reconstruction: Reconstruction, options: AlignOption
         known = known_scale(options.known_distance, capture, model, photos, dict(reconstruction.left_out))
     upright = None if keep else up_from_cameras(model.cameras)
     if keep:
-        return _Found(
+        return Found(
             known, None, None, (), "the frame is kept as it is" if capture.gps is not None else "no photo has GPS"
         )
     if options.gps == "off" or (options.gps == "auto" and capture.prior is not None):
         why = "it is switched off" if options.gps == "off" else "the poses were given, and `--gps on` was not"
-        return _Found(known, upright, None, (), why)
+        return Found(known, upright, None, (), why)
     fit, names, reason = _fit_gps(capture, model, upright, known)
     if reason is not None and options.gps == "on":
         raise InputError(
             f"GPS was asked for and cannot be used: {reason}. Leave `--gps on` away; `--known-distance` gives metres."
         )
-    return _Found(
+    return Found(
         known, upright, fit, names, reason, _compare(capture, model, upright, known, fit) if fit and known else None
     )
 
@@ -215,7 +203,7 @@ def _geographic(model: SparseModel, fit: GpsFit, ground: Ground | None) -> tuple
     return new_from_first @ first, World("metric", up, place)
 
 
-def _upright(model: SparseModel, found: _Found, ground: Ground | None) -> tuple[Sim3, World]:
+def _upright(model: SparseModel, found: Found, ground: Ground | None) -> tuple[Sim3, World]:
     scale = found.known.scale if found.known else 1.0
     if ground is not None:
         up = ground.normal
@@ -241,134 +229,3 @@ def _base(model: SparseModel, up: Array, ground: Ground | None, turned: Sim3) ->
     else:
         height = 0.0
     return turned.apply(middle + height * up)
-
-
-def _evidence(found: _Found, ground: Ground | None, keep: bool, up: Array) -> dict[str, Any]:
-    """What the World rests on, as JSON values; `up` [3] is its +Z in the frame that came in."""
-    uses_gps = found.gps is not None and found.gps_reason is None
-    unmeasured = "GPS" if uses_gps else "as given" if keep else "structure from motion"
-    out: dict[str, Any] = {
-        "frame": "kept as given" if keep else "east-north-up" if uses_gps else "estimated from the photos",
-        "scale_from": "known distances" if found.known else unmeasured,
-        "up_from": _up_from(found, ground, keep, uses_gps),
-        "ground": None if keep else "plane" if ground else "2 % of the points lie below",
-    }
-    if ground:
-        out["ground_plane"] = {"share_of_points": round(ground.support, 4), "points": ground.points}
-    if found.upright:
-        said = found.upright
-        out["cameras"] = {
-            "held": said.held,
-            "agree": int(said.agree.sum()),
-            "of": len(said.agree),
-            "roll_spread_deg": round(said.spread_deg, 3),
-            "error_deg": round(said.error_deg, 3),
-            "differ_from_up_deg": round(float(np.degrees(np.arccos(np.clip(up @ said.direction, -1, 1)))), 3),
-        }
-    if found.known:
-        out["known_distances"] = {
-            "scale_error_percent": round(100 * found.known.error, 3),
-            "each": list(found.known.evidence),
-        }
-    out["gps"] = {"used": uses_gps, "why_not": found.gps_reason} | (
-        _gps_evidence(found.gps, found.gps_names) if found.gps else {}
-    )
-    if found.scale_reason:
-        out["remark"] = found.scale_reason
-    return out
-
-
-def _up_from(found: _Found, ground: Ground | None, keep: bool, uses_gps: bool) -> str:
-    if keep:
-        return "as given"
-    if uses_gps and found.gps is not None:
-        alone = found.gps.gps_tilt_error_deg <= GRAVITY_TILT_ERROR_DEG
-        return "GPS and how the photos were held" if not alone else "GPS"
-    if found.upright is None:
-        return "nothing: the photos were held every which way"
-    return "how the photos were held" + (" and the ground plane" if ground else "")
-
-
-def _gps_evidence(fit: GpsFit, names: tuple[str, ...]) -> dict[str, Any]:
-    across = np.hypot(fit.residual[:, 0], fit.residual[:, 1])
-    used = fit.used
-    return {
-        "fixes": len(used),
-        "agree": int(used.sum()),
-        "rms_across_m": round(float(np.sqrt((across[used] ** 2).mean())), 3) if used.any() else None,
-        "rms_height_m": _rms(fit.residual[used, 2]),
-        "noise_across_m": round(fit.sigma[0], 3),
-        "noise_height_m": round(fit.sigma[1], 3),
-        "scale_error_percent": round(100 * fit.scale_error, 3),
-        "heading_error_deg": round(fit.heading_error_deg, 3),
-        "tilt_error_deg": round(fit.tilt_error_deg, 3),
-        "tilt_error_of_positions_alone_deg": round(fit.gps_tilt_error_deg, 3),
-        "residuals_m": [
-            {"name": name, "east": _mm(e), "north": _mm(n), "up": _mm(u), "used": bool(ok)}
-            for name, (e, n, u), ok in zip(names, fit.residual, used, strict=True)
-        ],
-    }
-
-
-def _mm(value: float) -> float | None:
-    return round(float(value), 3) if np.isfinite(value) else None
-
-
-def _rms(values: Array) -> float | None:
-    values = values[np.isfinite(values)]
-    return round(float(np.sqrt((values**2).mean())), 3) if len(values) else None
-
-
-def _metrics(world: World, evidence: dict[str, Any]) -> dict[str, Any]:
-    """The numbers that `recon status` shows; the GPS residual per photo is its length in metres."""
-    out: dict[str, Any] = {
-        "scale": world.scale,
-        "up": world.up,
-        "origin": list(world.origin) if world.origin else None,
-        "scale_from": evidence["scale_from"],
-        "up_from": evidence["up_from"],
-    }
-    if "residuals_m" in evidence["gps"]:
-        gps = evidence["gps"]
-        out |= {
-            f"gps_{key}": gps[key] for key in ("fixes", "agree", "rms_across_m", "rms_height_m", "scale_error_percent")
-        }
-        out["gps_residual_m"] = {
-            r["name"]: round(float(np.sqrt(r["east"] ** 2 + r["north"] ** 2 + (r["up"] or 0) ** 2)), 3)
-            for r in gps["residuals_m"]
-        }
-    if "known_distances" in evidence:
-        out["known_distance_error_percent"] = evidence["known_distances"]["scale_error_percent"]
-    return out
-
-
-def _say(job: Job, found: _Found, world: World, evidence: dict[str, Any]) -> None:
-    """One line on what is known and what is not; warnings for what looks wrong."""
-    scale = f"metres (from {evidence['scale_from']})" if world.scale == "metric" else "scale not known"
-    up = {"unknown": "up not known", "estimated": "up estimated", "gravity": "up by gravity"}[world.up]
-    place = (
-        f"origin {world.origin[0]:.6f}, {world.origin[1]:.6f}, {world.origin[2]:.1f} m"
-        if world.origin
-        else "no place on Earth"
-    )
-    job.say(f"World: {scale}; {up} ({evidence['up_from']}); {place}.")
-    gps = evidence["gps"]
-    if gps["used"]:
-        text = f"GPS: {gps['agree']} of {gps['fixes']} fixes agree within {gps['rms_across_m']:.2f} m"
-        job.say(f"{text}; the scale is good to {gps['scale_error_percent']:.1f} %." if not found.known else f"{text}.")
-        if gps["rms_height_m"] is None:
-            job.warn(
-                "No photo has an altitude: the height of the world's origin is not known, and is given as if it were 0."
-            )
-    elif found.gps is not None or found.gps_names:
-        job.warn(f"GPS is not used: {found.gps_reason}.")
-    if world.scale == "arbitrary":
-        job.say("Give --known-distance for metres.")
-    if found.upright and found.upright.held == "sideways":
-        job.warn(
-            "The photos seem to lie on their side; which side is up was guessed: photos look down more often than up."
-        )
-    if found.upright is None and world.up == "unknown" and evidence["frame"] != "kept as given":
-        job.warn("The photos were held every which way: up is not known, and the frame's axes are as they came.")
-    if found.scale_reason:
-        job.warn(found.scale_reason[0].upper() + found.scale_reason[1:] + ".")

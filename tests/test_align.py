@@ -347,6 +347,17 @@ def test_gps_without_altitude_says_so(tmp_path: Path):
     assert run.evidence["gps"]["residuals_m"][0]["up"] is None
 
 
+@pytest.mark.parametrize(
+    ("prior", "warned"), [(515.0, False), (470.0, False), (380.0, True), (700.0, True), (np.nan, False)]
+)
+def test_a_focal_length_far_from_exif_is_said(tmp_path: Path, prior: float, warned: bool):
+    place = ring(24, radius=40.0)
+    capture = with_gps(place)
+    run = Run(place, tmp_path, replace(capture, focal_prior=np.full(24, prior)))
+    assert run.evidence["focal_length_over_exif"] == (None if np.isnan(prior) else pytest.approx(520 / prior, abs=1e-4))
+    assert any("times the focal length" in w for w in run.job.warnings) == warned
+
+
 def test_photos_on_their_side_are_said(tmp_path: Path):
     rng = np.random.default_rng(0)
     base = ring(24, height=6.0, radius=20.0)

@@ -1,9 +1,9 @@
-"""How well align() places real photos on Earth: the GPS residual per photo, and the distance to a published point cloud.
+"""How well align() places real photos: GPS residual per photo, distance to a published point cloud, up, known distances.
 
-    python tests/bench/bench_align.py            brighton: residuals, distance to model.laz; lund: residuals of a phone
-    python tests/bench/bench_align.py --up       up against the true vertical on fountain-P11, Herz-Jesus-P25 and the sample;
-                                                 known distances on the sample, marked to the pixel
+    python tests/bench/bench_align.py [SET ...]
 
+brighton (the default): GPS residuals, distance to model.laz. lund: residuals of a phone's GPS on a street. fountain,
+herz, sample: up against the true vertical; sample also known distances, marked to the pixel.
 model.laz was made from the same photos by other software and georeferenced by the same GPS, so raw distances hold the
 difference of two georeferencings, and distances after a rigid or similarity fit (ICP) what remains of shape.
 --keep FOLDER keeps and reuses the results of ingest and sfm.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ def aligned(photos: Path, folder: Path) -> tuple:
 
 def brighton(folder: Path, data: Path) -> dict:
     """Residual per photo, and our sparse points against model.laz (UTM 15N, EPSG:32615)."""
+    data = data / "brighton_beach_drone"
     import laspy
     from pyproj import Transformer
     from scipy.spatial import cKDTree
@@ -110,7 +112,7 @@ def icp(points: Array, cloud: Array, tree, with_scale: bool, rounds: int = 60) -
 
 def lund(folder: Path, data: Path) -> dict:
     """A phone's GPS on a street walk: photos stand on a line."""
-    _, metrics = aligned(data / "images", folder)
+    _, metrics = aligned(data / "opensfm_lund" / "images", folder)
     return {"metrics": metrics}
 
 
@@ -140,7 +142,7 @@ def surveyed(data: Path) -> dict[str, Array]:
 
 
 def sample_distances(folder: Path, trials: int = 20) -> dict:
-    """Known distances on the sample: two spots half a metre apart, marked to the pixel in three photos; error of the scale."""
+    """Scale from one known distance: two spots half a metre apart, each marked to the pixel in three photos."""
     capture, reconstruction = reconstructed(sample_photos(), folder)
     model, (names, cameras) = reconstruction.model, sample_cameras()
     centers = cameras.centers[[names.index(name) for name in model.names]]
@@ -171,38 +173,46 @@ def angle(a: Array, b: Array) -> float:
     return round(float(np.degrees(np.arccos(np.clip(a @ b / np.linalg.norm(a), -1, 1)))), 3)
 
 
-def vertical_sets(base: Path, data: Path) -> dict:
-    down = np.array([0, 0, -1.0])
-    values = {}
-    for name in ("fountain-P11", "Herz-Jesus-P25"):
-        folder = data / "strecha2008_halfres" / name
-        values[name] = vertical(folder / "images", base / name, surveyed(folder), down)
+def survey(name: str) -> Callable[[Path, Path], dict]:
+    return lambda folder, data: vertical(
+        data / "strecha2008_halfres" / name / "images",
+        folder,
+        surveyed(data / "strecha2008_halfres" / name),
+        np.array([0, 0, -1.0]),  # its +Z is down
+    )
+
+
+def sample(folder: Path, _: Path) -> dict:
+    """Up and known distances on the sample capture."""
     names, cameras = sample_cameras()
-    values["sample"] = vertical(sample_photos(), base / "sample", dict(zip(names, cameras.centers, strict=True)), -down)
-    values["sample, known distance"] = sample_distances(base / "sample")
-    return values
+    truth = dict(zip(names, cameras.centers, strict=True))
+    up = vertical(sample_photos(), folder, truth, np.array([0, 0, 1.0]))
+    return {"up": up, "known_distance": sample_distances(folder)}
+
+
+SETS: dict[str, Callable[[Path, Path], dict]] = {
+    "brighton": brighton,
+    "lund": lund,
+    "fountain": survey("fountain-P11"),
+    "herz": survey("Herz-Jesus-P25"),
+    "sample": sample,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--up", action="store_true")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=", ".join(SETS))
     parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
-    data = datasets()
     with tempfile.TemporaryDirectory() as scratch:
-        base = args.keep or Path(scratch)
-        if args.up:
-            values = vertical_sets(base, data)
-        else:
-            values = {
-                "brighton": brighton(base / "brighton", data / "brighton_beach_drone"),
-                "lund": lund(base / "lund", data / "opensfm_lund"),
-            }
+        values = {
+            name: SETS[name]((args.keep or Path(scratch)) / name, datasets()) for name in args.sets or ["brighton"]
+        }
     for name, value in values.items():
         print(name)
         for key, item in value.items():
             print(f"  {key}: {item}")
-    record("align_up" if args.up else "align", values)
+    record("align", values)
 
 
 if __name__ == "__main__":
