@@ -70,7 +70,7 @@ def _cpu() -> Finding:
 
 def _kernels() -> Finding:
     ready = resolve("render.kernels.jit:kernels_are_compiled")()
-    folder = resolve("render.kernels.jit:cache_folder")()
+    folder = resolve("render.kernels.jit:CACHE")
     return Finding("kernels", f"{'compiled' if ready else 'compiled at first use, about half a minute'} ({folder})")
 
 

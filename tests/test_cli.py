@@ -27,7 +27,11 @@ def recon(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "recon", *words], capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment_path}
+        [sys.executable, "-m", "recon", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment_path},
     )
 
 
@@ -39,7 +43,9 @@ def test_every_options_class_keeps_the_house_rules():
         docs = arguments.field_docs(options)
         for field in fields:
             assert docs.get(field.name), f"{options.__name__}.{field.name} has no sentence"
-            assert field.name not in seen or field.name in ("seed", "device"), f"{field.name}: in {options} and {seen[field.name]}"
+            assert field.name not in seen or field.name in ("seed", "device"), (
+                f"{field.name}: in {options} and {seen[field.name]}"
+            )
             seen[field.name] = options
         options()
     assert set(PRESETS["standard"]) <= set(seen)

@@ -2,71 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.job import Job
 from recon.photos import workers
-from recon.sfm.background import run_beside
 from recon.sfm.features import opened, row_name
 from recon.sfm.pairs import Pair
-
-if TYPE_CHECKING:
-    import pycolmap
+from recon.sfm.worker import run_worker
 
 BLOCK = 64
-"""Pairs that are matched and written together: what a kill can cost, and what Ctrl-C waits for."""
+"""Pairs that are matched and written together: what a kill can cost."""
+COUNT_SECONDS = 1.0
+MOST_BLOCKS = 32
+"""Calls into pycolmap that the pairs are spread over. Progress shows between calls: to look into the database while pycolmap
+writes to it can end the process (SQLite's "database is locked" is fatal there)."""
 MIN_INLIERS = 15
 """Matches that agree with one two-view geometry, below which two photos count as not matched (COLMAP's default)."""
 
 
 def match(database: Path, pairs: Sequence[Pair], job: Job, seed: int = 0) -> None:
     """Match and verify the pairs that the database does not have yet. The same pair gives the same matches in every run."""
-    import pycolmap
-
     todo = sorted(set(pairs) - set(verified_pairs(database)))
     if not todo:
         return
     listing = database.with_suffix(".pairs.txt")
     listing.write_text("".join(f"{row_name(i)} {row_name(j)}\n" for i, j in todo))
-    before, token = _count_verified(database), pycolmap.CancellationToken()
-    matching, pairing, verification = _options(listing, seed)
-    with job.task("matching photos", total=len(todo)) as task:
-        run_beside(
-            lambda: pycolmap.match_image_pairs(
-                database, matching, pairing, verification, pycolmap.Device.cpu, cancellation_token=token
-            ),
-            lambda: task.update(_count_verified(database) - before),
-            token,
-        )
+    request = {
+        "database": str(database),
+        "listing": str(listing),
+        "block": BLOCK,
+        "min_inliers": MIN_INLIERS,
+        "seed": seed,
+        "threads": workers(),
+    }
+    with job.task("matching photos", total=len(todo)) as task, _counter(database) as counted:
+        before = counted()
+        run_worker("match", request, database.with_suffix(".log"), lambda _: task.update(counted() - before))
 
 
-def _options(
-    listing: Path, seed: int
-) -> tuple[pycolmap.FeatureMatchingOptions, pycolmap.ImportedPairingOptions, pycolmap.TwoViewGeometryOptions]:
-    import pycolmap
+@contextmanager
+def _counter(database: Path) -> Iterator[Callable[[], int]]:
+    """Gives the number of pairs done, while another process writes; asks at most every COUNT_SECONDS."""
+    connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=0.1)
+    state = {"time": -COUNT_SECONDS, "count": 0}
 
-    matching = pycolmap.FeatureMatchingOptions()
-    matching.num_threads = workers()
-    pairing = pycolmap.ImportedPairingOptions()
-    pairing.match_list_path, pairing.block_size = listing, BLOCK
-    verification = pycolmap.TwoViewGeometryOptions()
-    verification.min_num_inliers = MIN_INLIERS
-    verification.ransac.random_seed = seed
-    return matching, pairing, verification
+    def counted() -> int:
+        if time.monotonic() - state["time"] >= COUNT_SECONDS:
+            with suppress(sqlite3.OperationalError):  # busy: the next time will do
+                state["count"] = connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()[0]
+            state["time"] = time.monotonic()
+        return int(state["count"])
 
-
-def _count_verified(database: Path) -> int:
-    """Also while pycolmap writes. Through pycolmap's own SQLite alone: a second copy of SQLite in one process (Python's)
-
-    drops the first one's file locks, and the writer dies of SIGBUS.
-    """
-    with opened(database) as db:
-        return int(db.num_verified_image_pairs())
+    try:
+        yield counted
+    finally:
+        connection.close()
 
 
 def verified_pairs(database: Path) -> dict[Pair, int]:

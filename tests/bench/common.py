@@ -57,7 +57,11 @@ def record(name: str, values: Any, *, seeds: list[int] | None = None, out: Path 
         "name": name,
         "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
-        "machine": {"cpu": _cpu_name(), "threads": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
+        "machine": {
+            "cpu": _cpu_name(),
+            "threads": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
         "load": [round(v, 2) for v in os.getloadavg()],
         "seeds": seeds or [],
         "values": values,
