@@ -1,4 +1,4 @@
-"""The main job as a user runs it, on photos of the sample capture: results, repeatability, and death by SIGKILL in every stage."""
+"""The main job as a user runs it, on photos of the sample capture: results, repeatability, SIGKILL in every stage."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def test_the_main_job_ends_in_a_scene_that_resembles_the_photos(finished, photos
     metrics = json.loads((finished / "eval/main/metrics.json").read_text())
     assert [image["name"] for image in metrics["images"]] == ["IMG_0001.jpg", "IMG_0009.jpg", "IMG_0017.jpg"]
     flat = np.mean([flat_psnr(photos / image["name"]) for image in metrics["images"]])
-    assert metrics["psnr"] > flat + 4
+    assert metrics["psnr"] > flat + 3
     assert json.loads((finished / "sfm/stage.json").read_text())["metrics"]["registered"] == 20
     assert (finished / "eval/main/report.html").stat().st_size > 10_000
     header = (finished / "train/main/scene.ply").read_bytes()[:400]
