@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recon.cameras import Cameras
 from recon.errors import InputError
+from render.kernels.grads import ColumnGrads
 from render.kernels.layout import camera_block
 from render.kernels.pipeline import NAMES, View, ViewGradients, padded, render_view, view_gradients
 from render.scene import Rendering
@@ -23,29 +24,31 @@ class RowGrads:
 
     rows: Tensor | None = None
     """i64[M], rows that some camera saw, ascending; None before a backward pass."""
-    grads: dict[str, Tensor] = field(default_factory=dict)
-    """Column name -> f32[M, ...]; "sh" holds the bands in use only: f32[M, (sh_degree + 1)^2, 3]."""
+    grads: ColumnGrads = field(default_factory=lambda: ColumnGrads({}))
+    """Column name -> f32[M, ...]; "sh" holds the bands in use only, f32[M, (sh_degree + 1)^2, 3], and is made when
+    asked for.
+    """
 
     def clear(self) -> None:
-        self.rows, self.grads = None, {}
+        self.rows, self.grads = None, ColumnGrads({})
 
-    def add(self, rows: Tensor, grads: dict[str, Tensor]) -> None:
+    def add(self, rows: Tensor, grads: ColumnGrads) -> None:
         """Add gradients of further rows (i64[M], ascending, unique)."""
         if self.rows is None:
-            self.rows, self.grads = rows, dict(grads)
+            self.rows, self.grads = rows, grads
             return
         union = torch.unique(torch.cat([self.rows, rows]))
         here, there = torch.searchsorted(union, self.rows), torch.searchsorted(union, rows)
+        totals = {}
         for name, new in grads.items():
             old = self.grads[name]
             shape = [len(union), *new.shape[1:]]
             if name == "sh":
                 shape[1] = max(old.shape[1], new.shape[1])
-            total = new.new_zeros(shape)
+            totals[name] = new.new_zeros(shape)
             for index, part in ((here, old), (there, new)):
-                _leading(total, part).index_add_(0, index, part)
-            self.grads[name] = total
-        self.rows = union
+                _leading(totals[name], part).index_add_(0, index, part)
+        self.rows, self.grads = union, ColumnGrads(totals)
 
 
 def _leading(column: Tensor, part: Tensor) -> Tensor:
@@ -85,8 +88,7 @@ def rasterize(
     depth: also blend z; without it Rendering.z is NaN everywhere. z carries no gradient.
     near: splats at z <= near are left out, world units. A scene's units are arbitrary: pass what suits its size.
     row_grads: a sink for the columns' gradients; then autograd gives the columns none. One of them must require
-    gradients,
-    or no backward pass takes place.
+    gradients, or no backward pass takes place.
     Raises InputError when the cameras differ in size or are not pinhole, MissingPart on CUDA without gsplat.
     """
     size = _check(cameras, background, cam_from_world)
@@ -147,11 +149,13 @@ class _Rasterize(torch.autograd.Function):
                 degree=options.degree,
                 antialiased=options.antialiased,
                 depth=options.depth,
+                gradients=any(ctx.needs_input_grad),
             )
             images.append(image)
             views.append(view)
         ctx.options, ctx.views = options, views
-        ctx.save_for_backward(background, *columns)
+        ctx.save_for_backward(background)
+        ctx.shapes = [column.shape for column in columns]
         rgb, alpha, z = (_batch(parts) for parts in zip(*images, strict=True))
         ctx.mark_non_differentiable(z)
         ctx.set_materialize_grads(False)
@@ -159,14 +163,12 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_rgb: Tensor | None, d_alpha: Tensor | None, d_z: None) -> tuple[Tensor | None, ...]:
-        background, *columns = ctx.saved_tensors
-        arrays = padded({name: c.numpy() for name, c in zip(NAMES, columns, strict=True)})
+        (background,) = ctx.saved_tensors
         if d_rgb is None:
             width, height = ctx.options.size
             d_rgb = torch.zeros(len(ctx.views), height, width, 3)
         found = [
             view_gradients(
-                arrays,
                 view,
                 d_rgb[i].numpy(),
                 None if d_alpha is None else d_alpha[i].numpy(),
@@ -178,13 +180,12 @@ class _Rasterize(torch.autograd.Function):
         d_pose = _pose_gradient(found) if ctx.needs_input_grad[2] else None
         if ctx.options.sink is not None:
             for f in found:
-                grads = {name: torch.from_numpy(g) for name, g in f.columns.items()}
-                ctx.options.sink.add(torch.from_numpy(f.rows), grads)
-            return None, d_background, d_pose, *(None for _ in columns)
+                ctx.options.sink.add(torch.from_numpy(f.rows), f.columns)
+            return None, d_background, d_pose, *(None for _ in NAMES)
         wanted = ctx.needs_input_grad[3:]
         dense = [
-            _dense(name, column, found) if want else None
-            for name, column, want in zip(NAMES, columns, wanted, strict=True)
+            _dense(name, shape, found) if want else None
+            for name, shape, want in zip(NAMES, ctx.shapes, wanted, strict=True)
         ]
         return None, d_background, d_pose, *dense
 
@@ -194,11 +195,11 @@ def _batch(parts: tuple[np.ndarray, ...]) -> Tensor:
     return torch.from_numpy(parts[0])[None] if len(parts) == 1 else torch.from_numpy(np.stack(parts))
 
 
-def _dense(name: str, column: Tensor, found: list[ViewGradients]) -> Tensor:
+def _dense(name: str, shape: torch.Size, found: list[ViewGradients]) -> Tensor:
     """The gradient of a whole column [N, ...]: zero in rows that no view saw."""
-    total = torch.zeros(column.shape)
+    total = torch.zeros(shape)
     for f in found:
-        part = torch.from_numpy(f.columns[name])
+        part = f.columns[name]
         _leading(total, part).index_add_(0, torch.from_numpy(f.rows), part)
     return total
 

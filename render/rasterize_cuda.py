@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recon.errors import MissingPart
+from render.kernels.grads import ColumnGrads
 from render.kernels.pipeline import NAMES
 from render.kernels.reference import FILTER
 from render.scene import Rendering
@@ -73,5 +74,5 @@ class _Capture(torch.autograd.Function):
         (rows,) = ctx.seen
         picked = dict(zip(NAMES, (g[rows] for g in grads), strict=True))
         picked["sh"] = picked["sh"][:, : (ctx.degree + 1) ** 2]
-        ctx.sink.add(rows, picked)
+        ctx.sink.add(rows, ColumnGrads(picked))
         return (None,) * (3 + len(grads))

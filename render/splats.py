@@ -1,8 +1,8 @@
 """Splats: 3D Gaussians as columns, their activations, and how they move to another frame.
 
 Spherical harmonics are the real ones of 3D Gaussian splatting (Condon-Shortley phase, order of bands 0, 1, 2, 3),
-evaluated in the
-direction from the camera's centre to the splat's mean; colour = 0.5 + sum_k sh_k Y_k(direction), clamped below at 0.
+evaluated in the direction from the camera's centre to the splat's mean; colour = 0.5 + sum_k sh_k Y_k(direction),
+clamped below at 0.
 """
 
 from __future__ import annotations
@@ -76,10 +76,8 @@ class Splats:
         same.
 
         Means, scales, orientations and SH bands 1-3 are moved exactly (float64 inside). Extra columns stay as they
-        are: who adds
-        a column that has a direction moves it. `world` is what is known of the new frame; without it only the way back
-        to the
-        frame of structure from motion is (world_from_sfm).
+        are: who adds a column that has a direction moves it. `world` is what is known of the new frame; without it only
+        the way back to the frame of structure from motion is (world_from_sfm).
         """
         like = self.mean
         rotation = torch.as_tensor(b_from_a.rotation, dtype=torch.float64, device=like.device)
@@ -175,8 +173,7 @@ def sh_rotation(b_from_a: np.ndarray, degree: int) -> np.ndarray:
     """The matrix f64[K, K] that takes SH coefficients of frame a to frame b, b_from_a a rotation [3, 3].
 
     Each band is closed under rotation, so its block is the exact solution of f_b(R d) = f_a(d) in more directions d
-    than the band
-    has members (Ivanic and Ruedenberg 1996 give the same block by recurrence).
+    than the band has members (Ivanic and Ruedenberg 1996 give the same block by recurrence).
     """
     directions = torch.as_tensor(np.random.default_rng(7).normal(size=(32, 3)))
     directions /= directions.norm(dim=-1, keepdim=True)

@@ -1,2 +1,3 @@
 """Splatting on the CPU: kernels compiled by Numba, and the slow readable twins in torch (reference.py) that they are
-tested against."""
+tested against.
+"""

@@ -2,36 +2,54 @@
 
 A row that no camera saw is not touched: neither its parameters nor its moments. Bias correction then has to follow the
 row,
-not the run: with the run's step a row that is new (or was hidden till now) would take steps about three times too
-long, since
-its second moment is still far too small. So `count` holds each row's own number of updates, and the correction of
-Kingma and Ba
-(Adam, 2015) is exact for the sequence of gradients that the row has seen. A row that is reborn (its moments zeroed)
-gets count 0.
+not the run: with the run's step a row that is new (or was hidden till now) would take steps about three times too long,
+since its second moment is still far too small. So `count` holds each row's own number of updates, and the correction of
+Kingma and Ba (Adam, 2015) is exact for the sequence of gradients that the row has seen. A row that is reborn (its
+moments zeroed) gets count 0.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from render.kernels import reference
+from render.kernels.grads import ColumnGrads, load_functions, outer_block
 from render.kernels.jit import DOOR, helper, kernel, spread
-from render.kernels.simd import LANES, fill, lane_numbers, root, select
-from render.kernels.simd_memory import load, store
+from render.kernels.layout import scratch
+from render.kernels.simd import LANES, absolute, fill, root, select
+from render.kernels.simd_memory import load, load_first, prefetch, store, store_first
 
 _GRAIN = 8192
 _NARROW = 4
 """Columns of at most so many floats a row are no work for vectors."""
+_0, _TINY = np.float32(0), np.float32(1e-36)
+"""Moments below _TINY are 0: those of splats that are seen but hidden would fade into subnormal numbers, which are
+slow.
+"""
+_AHEAD = 8
+"""Rows ahead whose memory is asked for: visible rows lie too irregularly for the processor to foresee."""
+
+
+@helper
+def _ask(param, first, second, at, used):
+    """Prefetch one row."""
+    for k in range(0, used, LANES):
+        prefetch(param, at + k)
+        prefetch(first, at + k)
+        prefetch(second, at + k)
 
 
 @kernel
 def corrections(rows, count, table, scales):
     """Count one update more for each row; scales f32[2, M] = the row's entries of the table f32[2, updates], or its
-    last ones."""
+    last ones.
+    """
     for i in range(len(rows)):
         t = count[rows[i]] + 1
         count[rows[i]] = t
@@ -45,28 +63,63 @@ def _step(p, m, v, g, rate, scale1, scale2, beta1, beta2, eps):
     """(parameter, first moment, second moment) after one update; all vectors but the betas and eps."""
     m = beta1 * m + (np.float32(1) - beta1) * g
     v = beta2 * v + (np.float32(1) - beta2) * (g * g)
+    m, v = select(absolute(m) < _TINY, _0, m), select(v < _TINY, _0, v)
     return p - rate * scale1 * m / (root(scale2 * v) + eps), m, v
+
+
+@helper
+def _update(param, first, second, at, left, g, rate, scale1, scale2, beta1, beta2, eps):
+    """One vector of a row, its first `left` floats."""
+    if left >= LANES:
+        p, m, v = _step(load(param, at), load(first, at), load(second, at), g, rate, scale1, scale2, beta1, beta2, eps)
+        store(param, at, p)
+        store(first, at, m)
+        store(second, at, v)
+    else:
+        old = load_first(param, at, left), load_first(first, at, left), load_first(second, at, left)
+        p, m, v = _step(old[0], old[1], old[2], g, rate, scale1, scale2, beta1, beta2, eps)
+        store_first(param, at, p, left)
+        store_first(first, at, m, left)
+        store_first(second, at, v, left)
 
 
 @kernel
 def adam_wide(start, stop, rows, scales, param, first, second, grad, stride, used, rate, beta1, beta2, eps):
     """Update the first `used` of `stride` floats of rows[start : stop]; rate f32[used rounded up to 16]."""
-    lanes = lane_numbers()
     for i in range(start, stop):
+        _ask(param, first, second, stride * rows[min(i + _AHEAD, stop - 1)], used)
         scale1, scale2 = fill(scales[0, i]), fill(scales[1, i])
-        at, g_at = stride * rows[i], used * i
         for k in range(0, used, LANES):
-            p, m, v = load(param, at + k), load(first, at + k), load(second, at + k)
-            p_new, m_new, v_new = _step(p, m, v, load(grad, g_at + k), load(rate, k), scale1, scale2, beta1, beta2, eps)
-            if used - k >= LANES:
-                store(param, at + k, p_new)
-                store(first, at + k, m_new)
-                store(second, at + k, v_new)
-            else:
-                mine = lanes < np.float32(used - k)
-                store(param, at + k, select(mine, p_new, p))
-                store(first, at + k, select(mine, m_new, m))
-                store(second, at + k, select(mine, v_new, v))
+            left = min(used - k, LANES)
+            g = load_first(grad, used * i + k, left)
+            at = stride * rows[i] + k
+            _update(param, first, second, at, left, g, load(rate, k), scale1, scale2, beta1, beta2, eps)
+
+
+@kernel
+def adam_sh(
+    start, stop, rows, scales, param, first, second, direction, colour, degree, stride, rate, beta1, beta2, eps
+):
+    """adam_wide with the gradient in the factors of grads.ShFactors."""
+    used = 3 * (degree + 1) * (degree + 1)
+    buf = scratch(256)
+    for lo in range(start, stop, LANES):
+        load_functions(direction, degree, lo, buf)
+        for i in range(lo, min(lo + LANES, stop)):
+            _ask(param, first, second, stride * rows[min(i + _AHEAD, stop - 1)], used)
+            scale1, scale2 = fill(scales[0, i]), fill(scales[1, i])
+            functions, rgb = load(buf, LANES * (i - lo)), load(colour, 3 * i)
+            at = stride * rows[i]
+            g = outer_block(functions, rgb, 0)
+            left = min(used, 16)
+            _update(param, first, second, at, left, g, load(rate, 0), scale1, scale2, beta1, beta2, eps)
+            if degree >= 2:
+                g = outer_block(functions, rgb, 1)
+                left = min(used - 16, 16)
+                _update(param, first, second, at + 16, left, g, load(rate, 16), scale1, scale2, beta1, beta2, eps)
+            if degree >= 3:
+                g = outer_block(functions, rgb, 2)
+                _update(param, first, second, at + 32, 16, g, load(rate, 32), scale1, scale2, beta1, beta2, eps)
 
 
 @kernel
@@ -80,6 +133,7 @@ def adam_narrow(start, stop, rows, scales, param, first, second, grad, stride, u
             g = grad[g_at + k]
             m = beta1 * first[at + k] + rest1 * g
             v = beta2 * second[at + k] + rest2 * (g * g)
+            m, v = m if abs(m) >= _TINY else _0, v if v >= _TINY else _0
             first[at + k] = m
             second[at + k] = v
             param[at + k] -= rate[k] * scale1 * m / (np.sqrt(scale2 * v) + eps)
@@ -89,7 +143,7 @@ def row_adam(
     params: dict[str, Tensor],
     first: dict[str, Tensor],
     second: dict[str, Tensor],
-    grads: dict[str, Tensor],
+    grads: Mapping[str, Tensor],
     rows: Tensor,
     count: Tensor,
     lr: dict[str, float | Tensor],
@@ -98,14 +152,13 @@ def row_adam(
     beta2: float = 0.999,
     eps: float = 1e-15,
 ) -> None:
-    """One Adam update of params[name][rows] for every name in `grads`; params, first, second (moments) and count
-    change in place.
+    """One Adam update of params[name][rows] for every name in `grads`; params, first, second (moments) and count change
+    in place.
 
-    params, first, second: contiguous f32[N, ...] (on CUDA in plain torch). grads: f32[M, ...], as in RowGrads; a
-    gradient [M, k, 3] of a column
-    [N, K, 3], k < K, updates the first k entries. rows: i64[M], unique. count: i32[N], updates so far per row. lr: per
-    column a
-    number, or a tensor that broadcasts to a row of the column (SH bands with rates of their own: [K, 1]).
+    params, first, second: contiguous f32[N, ...] (on CUDA in plain torch). grads: f32[M, ...], as in RowGrads (whose
+    factors are used as they are); a gradient [M, k, 3] of a column [N, K, 3], k < K, updates the first k entries. rows:
+    i64[M], unique. count: i32[N], updates so far per row. lr: per column a number, or a tensor that broadcasts to a row
+    of the column (SH bands with rates of their own: [K, 1]).
     """
     if rows.is_cuda:
         reference.row_adam(params, first, second, grads, rows, count, lr, beta1=beta1, beta2=beta2, eps=eps)
@@ -115,33 +168,30 @@ def row_adam(
     index = np.ascontiguousarray(rows.numpy(), np.int64)
     scales = np.empty((2, len(index)), np.float32)
     numbers = np.float32(beta1), np.float32(beta2), np.float32(eps)
+    factors = grads.factors if isinstance(grads, ColumnGrads) else None
     with DOOR:
         corrections(index, count.numpy(), _table(float(beta1), float(beta2)), scales)
-        for name, grad in grads.items():
+        for name in grads:
             columns = [_flat(name, tensors[name]) for tensors in (params, first, second)]
-            stride, used = len(columns[0]) // len(params[name]), grad[0].numel()
-            small = used <= _NARROW or -(-used // LANES) * LANES > stride  # a wider store would reach into the next row
-            g = _with_room(grad, len(index) * used)
-            rate = _rates(lr[name], params[name], grad, used)
-            spread(
-                adam_narrow if small else adam_wide,
-                len(index),
-                index,
-                scales,
-                *columns,
-                g,
-                stride,
-                used,
-                rate,
-                *numbers,
-                grain=_GRAIN,
-            )
+            stride = len(columns[0]) // len(params[name])
+            if name == "sh" and factors is not None:
+                rate = _rates(lr[name], params[name], (factors.degree + 1) ** 2)
+                given = (factors.direction, factors.colour, factors.degree, stride, rate)
+                spread(adam_sh, len(index), index, scales, *columns, *given, *numbers, grain=_GRAIN)
+                continue
+            grad = grads[name]
+            rate = _rates(lr[name], params[name], grad.shape[1] if grad.dim() == 3 else None)
+            flat = np.ascontiguousarray(grad.detach().numpy(), np.float32).reshape(-1)
+            used = len(flat) // len(index)
+            update = adam_narrow if used <= _NARROW else adam_wide
+            spread(update, len(index), index, scales, *columns, flat, stride, used, rate, *numbers, grain=_GRAIN)
 
 
 @functools.cache
 def _table(beta1: float, beta2: float) -> NDArray[np.float32]:
     """1 / (1 - beta^t) of both betas, f32[2, updates + 1], to where it is 1 in float32 or a million updates have
-    passed."""
+    passed.
+    """
     slowest = max(beta1, beta2, 1e-3)
     length = int(min(1e6, 17 / -np.log(slowest))) + 2 if slowest < 1 else 2
     t = np.arange(1, length)
@@ -156,20 +206,10 @@ def _flat(name: str, column: Tensor) -> NDArray[np.float32]:
     return column.detach().numpy().reshape(-1)
 
 
-def _with_room(grad: Tensor, used: int) -> NDArray[np.float32]:
-    """The gradient's floats; vectors of the last row may read up to LANES beyond them."""
-    flat = np.ascontiguousarray(grad.detach().numpy(), np.float32).reshape(-1)
-    return flat if used % LANES == 0 else np.concatenate([flat, np.zeros(LANES, np.float32)])
-
-
-def _rates(rate: float | Tensor, param: Tensor, grad: Tensor, used: int) -> NDArray[np.float32]:
-    """Learning rates f32[used rounded up] of one row's floats."""
-    out = np.zeros(-(-used // LANES) * LANES, np.float32)
-    if isinstance(rate, Tensor):
-        row = rate.detach().float().expand(param.shape[1:])
-        if grad.dim() == 3:
-            row = row[: grad.shape[1]]
-        out[:used] = row.reshape(-1).numpy()
-    else:
-        out[:used] = rate
+def _rates(rate: float | Tensor, param: Tensor, leading: int | None) -> NDArray[np.float32]:
+    """Learning rates of one row's floats (its first `leading` entries only), rounded up to whole vectors."""
+    row = torch.as_tensor(rate, dtype=torch.float32).detach().expand(param.shape[1:])
+    row = row if leading is None else row[:leading]
+    out = np.zeros(-(-row.numel() // LANES) * LANES, np.float32)
+    out[: row.numel()] = row.reshape(-1).numpy()
     return out

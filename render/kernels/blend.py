@@ -1,12 +1,12 @@
 """Blending of the tiles' lists into pixels, and back; lane = pixel of a tile's row.
 
 Forward works row by row: the pixels of a row stay in registers while the splats of a batch pass by, each row seeing
-only those that reach it.
-Backward works splat by splat from far to near, so that a splat's sums over the tile's pixels stay in registers instead.
+only those that reach it. Backward works splat by splat from far to near, so that a splat's sums over the tile's pixels
+stay in registers instead.
 
 Backward needs no colour "in front": with B the colour behind a splat, relative to the transmittance behind it, and g
-the gradient
-of the pixel's colour, dL/dalpha = T (c - B) . g, and in front of it B becomes B + alpha (c - B). Only B . g is kept.
+the gradient of the pixel's colour, dL/dalpha = T (c - B) . g, and in front of it B becomes B + alpha (c - B). Only B .
+g is kept.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ _BEHIND, _ROW_E, _ROW_Q, _BACKWARD = 1280, 1536, 1552, 1568
 @helper
 def _rows_of(records, r, left, top, lanes):
     """(SU, e, q, bits) of a splat in a tile: row j has log2(alpha) = q[j] - (SU i + e[j])^2 at column i; bits: rows
-    that it reaches."""
+    that it reaches.
+    """
     su = records[r + _SU]
     x0 = left + _HALF - records[r + _IX] - records[r + _FX]
     dy = lanes + (top + _HALF - records[r + _IY] - records[r + _FY])
@@ -141,8 +142,7 @@ def blend(
     """Blend tiles start .. stop into rgb f32[H W 3], alpha and z f32[H W].
 
     through, last f32[tiles 256]: what backward starts from, tile by tile: transmittance and the last splat blended
-    (place in the
-    tile's list, -1: none).
+    (place in the tile's list, -1: none).
     """
     buf = scratch(_FORWARD)
     reach, at = np.empty(BATCH, np.int32), np.empty(BATCH, np.int64)

@@ -2,9 +2,8 @@
 splat.
 
 Notation: s = d^T Q d / 2 with Q = Sigma2^-1, and v = alpha dL/dalpha at a pixel, so dL/ds = -v. With the moments M =
-sum v d d^T and
-m = sum v d: dL/d(centre) = Q m, dL/dSigma2 = Q M Q / 2. Sigma2 = B B^T + 0.3 I, B = A R S, A = J W, S the diagonal of
-scales.
+sum v d d^T and m = sum v d: dL/d(centre) = Q m, dL/dSigma2 = Q M Q / 2. Sigma2 = B B^T + 0.3 I, B = A R S, A = J W, S
+the diagonal of scales.
 """
 
 from __future__ import annotations
@@ -13,50 +12,46 @@ import numpy as np
 
 from render.kernels import layout, reference
 from render.kernels.jit import helper, kernel
-from render.kernels.layout import CHUNK, MOMENTS, RECORD, scratch
+from render.kernels.layout import CHUNK, MEMO, MOMENTS, scratch
 from render.kernels.project import (
     camera_point,
     clamped_slope,
     jacobian_row,
-    load_sh,
     rotation,
     scale_of,
     sigmoid,
     times_rotation,
 )
-from render.kernels.sh import basis, direction_gradient
-from render.kernels.simd import LANES, fill, lane_sum, narrow, root, select, wide
-from render.kernels.simd_memory import load, store, transpose
+from render.kernels.simd import LANES, fill, lane_numbers, lane_sum, narrow, root, select, wide
+from render.kernels.simd_memory import load, store, store3, store4, store_first, transpose
 
-_W, _T, _F, _RGB, _TOWARDS = layout.W, layout.T, layout.FOCAL, layout.RGB, layout.TOWARDS
+_W, _T, _F = layout.W, layout.T, layout.FOCAL
 _FILTER = reference.FILTER
 
-# The scratch of 16 splats, in floats: moments; the rows' parameters, then their gradients; directions, then dL/d(direction);
-# SH functions; SH coefficients.
-_M, _P, _TURN, _Y, _SH = 0, 256, 512, 576, 832
-_SCRATCH = 832 + 768
-_MEAN, _SCALE, _QUAT, _LOGIT = _P, _P + 48, _P + 96, _P + 160
+# The scratch of 16 splats, in floats: moments, then the two halves of the memos.
+_M, _P, _S = 0, 256, 512
+_SCRATCH = 768
+_MEAN, _SCALE, _QUAT, _LOGIT = (_P + 16 * field for field in (layout.MEAN, layout.LOG_SCALE, layout.QUAT, layout.LOGIT))
+_SLOPE, _LIVE, _AWAY = (_S + 16 * (field - LANES) for field in (layout.SLOPE, layout.LIVE, layout.AWAY))
 _POSE = 12
 
 
 @helper
-def _load_lanes(first, count, mean, log_scale, quat, logit, rows, pair_first, pairs, slot, moments, buf):
-    """Moments and parameters of up to 16 visible splats from position `first`, field by field; spare lanes repeat the
-    last one."""
+def _load_lanes(first, count, memos, pair_first, pairs, slot, moments, buf):
+    """Moments and memos of up to 16 visible splats from position `first`, field by field; spare lanes repeat the last
+    one.
+    """
     for lane in range(LANES):
         at = first + min(lane, count - 1)
         total = fill(np.float32(0))
         for pair in range(pair_first[at], pair_first[at] + pairs[at]):
             total = total + load(moments, MOMENTS * np.int64(slot[pair]))
         store(buf, _M + LANES * lane, total)
-        row = np.int64(rows[at])
-        for i in range(3):
-            buf[_MEAN + 16 * i + lane] = mean[3 * row + i]
-            buf[_SCALE + 16 * i + lane] = log_scale[3 * row + i]
-        for i in range(4):
-            buf[_QUAT + 16 * i + lane] = quat[4 * row + i]
-        buf[_LOGIT + lane] = logit[row]
+        store(buf, _P + LANES * lane, load(memos, MEMO * at))
+        store(buf, _S + LANES * lane, load(memos, MEMO * at + LANES))
     transpose(buf, _M)
+    transpose(buf, _P)
+    transpose(buf, _S)
 
 
 @helper
@@ -142,8 +137,8 @@ def _times_transpose(da, r):
 
 
 @helper
-def _shape(buf, cam, antialiased):
-    """Back from moments to opacity, scale and quaternion (into the scratch, in place of the parameters).
+def _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, count):
+    """Back from moments to opacity, scale and quaternion (to row `out` of their gradients).
 
     Returns dL/dA (two rows) and dL/d(pixel).
     """
@@ -167,24 +162,23 @@ def _shape(buf, cam, antialiased):
     h00, h01, h11 = 2.0 * h00, 2.0 * h01, 2.0 * h11
     da0, da1, da2 = h00 * a0 + h01 * b0, h00 * a1 + h01 * b1, h00 * a2 + h01 * b2
     db0, db1, db2 = h01 * a0 + h11 * b0, h01 * a1 + h11 * b1, h01 * a2 + h11 * b2
-    store(buf, _LOGIT, narrow(s * (1.0 - sigmoid(_field(buf, _LOGIT)))))
-    store(buf, _SCALE, narrow(da0 * a0 + db0 * b0))
-    store(buf, _SCALE + 16, narrow(da1 * a1 + db1 * b1))
-    store(buf, _SCALE + 32, narrow(da2 * a2 + db2 * b2))
+    store_first(d_logit, out, narrow(s * (1.0 - sigmoid(_field(buf, _LOGIT)))), count)
+    d0, d1, d2 = da0 * a0 + db0 * b0, da1 * a1 + db1 * b1, da2 * a2 + db2 * b2
+    store3(d_log_scale, 3 * out, narrow(d0), narrow(d1), narrow(d2), count)
     da, db = (da0 * s0, da1 * s1, da2 * s2), (db0 * s0, db1 * s1, db2 * s2)
     gw, gx, gy, gz = _quat_gradient(_outer(a, da, b, db), qw, qx, qy, qz)
     along = gw * qw + gx * qx + gy * qy + gz * qz
-    store(buf, _QUAT, narrow((gw - along * qw) * inverse))
-    store(buf, _QUAT + 16, narrow((gx - along * qx) * inverse))
-    store(buf, _QUAT + 32, narrow((gy - along * qy) * inverse))
-    store(buf, _QUAT + 48, narrow((gz - along * qz) * inverse))
+    gw, gx, gy, gz = gw - along * qw, gx - along * qx, gy - along * qy, gz - along * qz
+    gw, gx, gy, gz = gw * inverse, gx * inverse, gy * inverse, gz * inverse
+    store4(d_quat, 4 * out, narrow(gw), narrow(gx), narrow(gy), narrow(gz), count)
     return _times_transpose(da, r), _times_transpose(db, r), (q00 * mx + q01 * my, q01 * mx + q11 * my)
 
 
 @helper
-def _place(buf, cam, da, db, dpixel, valid, pose):
-    """Back from dL/dA, dL/d(pixel) and dL/d(direction) to the mean (into the scratch) and the pose (added to pose
-    f64[12 16])."""
+def _place(buf, cam, da, db, dpixel, d_mean, out, count, pose):
+    """Back from dL/dA, dL/d(pixel) and dL/d(direction) to the mean (row `out` of its gradient) and the pose (added to
+    pose f64[12 16]).
+    """
     x, y, z = _field(buf, _MEAN), _field(buf, _MEAN + 16), _field(buf, _MEAN + 32)
     px, py, pz = camera_point(cam, x, y, z)
     iz = 1.0 / pz
@@ -193,11 +187,13 @@ def _place(buf, cam, da, db, dpixel, valid, pose):
     d_px, d_py = d_u * iz, d_v * iz
     d_pz = -iz * iz * (d_iz0 + d_iz1 + d_u * px + d_v * py)
     tx, ty, tz = _away_gradient(buf, cam, x, y, z)
-    store(buf, _MEAN, narrow(cam[_W] * d_px + cam[_W + 3] * d_py + cam[_W + 6] * d_pz + tx))
-    store(buf, _MEAN + 16, narrow(cam[_W + 1] * d_px + cam[_W + 4] * d_py + cam[_W + 7] * d_pz + ty))
-    store(buf, _MEAN + 32, narrow(cam[_W + 2] * d_px + cam[_W + 5] * d_py + cam[_W + 8] * d_pz + tz))
+    d_x = cam[_W] * d_px + cam[_W + 3] * d_py + cam[_W + 6] * d_pz + tx
+    d_y = cam[_W + 1] * d_px + cam[_W + 4] * d_py + cam[_W + 7] * d_pz + ty
+    d_z = cam[_W + 2] * d_px + cam[_W + 5] * d_py + cam[_W + 8] * d_pz + tz
+    store3(d_mean, 3 * out, narrow(d_x), narrow(d_y), narrow(d_z), count)
     if len(pose) == 0:
         return
+    valid = lane_numbers() < np.float32(count)
     t0, t1, t2 = cam[_T], cam[_T + 1], cam[_T + 2]
     _add_pose(pose, 0, valid, d_px * x + e0 * da[0] + t0 * tx)
     _add_pose(pose, 16, valid, d_px * y + e0 * da[1] + t0 * ty)
@@ -221,83 +217,32 @@ def _away_gradient(buf, cam, x, y, z):
     az = z + (cam[_W + 2] * cam[_T] + cam[_W + 5] * cam[_T + 1] + cam[_W + 8] * cam[_T + 2])
     inverse = 1.0 / root(ax * ax + ay * ay + az * az)
     ax, ay, az = ax * inverse, ay * inverse, az * inverse
-    gx, gy, gz = _field(buf, _TURN), _field(buf, _TURN + 16), _field(buf, _TURN + 32)
+    gx, gy, gz = _field(buf, _SLOPE), _field(buf, _SLOPE + 16), _field(buf, _SLOPE + 32)
     along = gx * ax + gy * ay + gz * az
     return (gx - along * ax) * inverse, (gy - along * ay) * inverse, (gz - along * az) * inverse
 
 
 @helper
-def _colour(first, count, degree, stride, sh, rows, records, buf, d_sh, out):
-    """Back from dL/dcolour to the coefficients (d_sh from row `out`) and to the direction (into the scratch)."""
-    terms = (degree + 1) * (degree + 1)
-    blocks = (3 * terms + 15) // 16
-    for lane in range(LANES):
-        at = first + min(lane, count - 1)
-        for i in range(3):
-            buf[_TURN + 16 * i + lane] = records[RECORD * at + _TOWARDS + i]
-            if not records[RECORD * at + _RGB + i] > 0:
-                buf[_M + 16 * i + lane] = 0  # the colour is clamped at 0
-        if degree > 0:
-            load_sh(sh, stride, np.int64(rows[at]), 3 * terms, buf[_SH:], lane)
-    x, y, z = load(buf, _TURN), load(buf, _TURN + 16), load(buf, _TURN + 32)
-    red, green, blue = load(buf, _M), load(buf, _M + 16), load(buf, _M + 32)
-    basis(degree, x, y, z, buf, _Y)
-    if degree > 0:
-        for block in range(blocks):
-            transpose(buf, _SH + 256 * block)
-    for k in range(terms):
-        at = _SH + 48 * k
-        y_k = load(buf, _Y + 16 * k)
-        if degree > 0:
-            store(buf, _Y + 16 * k, red * load(buf, at) + green * load(buf, at + 16) + blue * load(buf, at + 32))
-        store(buf, at, red * y_k)
-        store(buf, at + 16, green * y_k)
-        store(buf, at + 32, blue * y_k)
-    gx, gy, gz = direction_gradient(degree, x, y, z, buf, _Y)
-    store(buf, _TURN, gx)
-    store(buf, _TURN + 16, gy)
-    store(buf, _TURN + 32, gz)
-    for block in range(blocks):
-        transpose(buf, _SH + 256 * block)
-    for lane in range(min(LANES, count)):
-        at = 3 * terms * (out + lane)
-        for block in range(blocks):
-            here = _SH + 256 * block + 16 * lane
-            if 3 * terms >= 16 * block + 16:
-                store(d_sh, at + 16 * block, load(buf, here))
-            else:
-                for i in range(3 * terms - 16 * block):
-                    d_sh[at + 16 * block + i] = buf[here + i]
-
-
-@helper
-def _write_lanes(count, out, buf, d_mean, d_log_scale, d_quat, d_logit):
-    for lane in range(min(LANES, count)):
-        row = out + lane
-        for i in range(3):
-            d_mean[3 * row + i] = buf[_MEAN + 16 * i + lane]
-            d_log_scale[3 * row + i] = buf[_SCALE + 16 * i + lane]
-        for i in range(4):
-            d_quat[4 * row + i] = buf[_QUAT + 16 * i + lane]
-        d_logit[row] = buf[_LOGIT + lane]
+def _colour(buf, d_colour, direction, out, count):
+    """Back from dL/dcolour to the direction (into SLOPE); both go to row `out` of what ShFactors holds."""
+    red = load(buf, _M) * load(buf, _LIVE)
+    green = load(buf, _M + 16) * load(buf, _LIVE + 16)
+    blue = load(buf, _M + 32) * load(buf, _LIVE + 32)
+    store3(d_colour, 3 * out, red, green, blue, count)
+    store3(direction, 3 * out, load(buf, _AWAY), load(buf, _AWAY + 16), load(buf, _AWAY + 32), count)
+    for i in range(3):
+        at = _SLOPE + 16 * i
+        store(buf, at, red * load(buf, at) + green * load(buf, at + 48) + blue * load(buf, at + 96))
 
 
 @kernel
 def project_backward(
     start,
     stop,
-    mean,
-    log_scale,
-    quat,
-    logit,
-    sh,
-    stride,
-    degree,
     cam,
     antialiased,
-    records,
-    rows,
     count,
+    memos,
     offset,
     pair_first,
     pairs,
@@ -307,26 +252,25 @@ def project_backward(
     d_log_scale,
     d_quat,
     d_logit,
-    d_sh,
+    d_colour,
+    direction,
     d_pose,
 ):
-    """Gradients of the visible splats of chunks start .. stop, dense: chunk c's go to rows offset[c] ... of the d_
-    arrays.
+    """Gradients of the visible splats of chunks start .. stop, dense: chunk c's go to rows offset[c] ... of the
+    outputs.
 
-    d_sh: 3 (degree + 1)^2 floats a row. d_pose: f64[chunks, 12] (W row by row, then T), or f64[0, 12] when it is not
-    wanted.
+    d_colour, direction: as in grads.ShFactors. d_pose: f64[chunks, 12] (W row by row, then T), or f64[0, 12] when it is
+    not wanted.
     """
     buf = scratch(_SCRATCH)
     pose = np.empty(16 * _POSE if len(d_pose) else 0, np.float64)
-    numbers = np.arange(LANES).astype(np.float32)
     for chunk in range(start, stop):
         pose[:] = 0
         for n in range(0, count[chunk], LANES):
-            first, left, out = chunk * CHUNK + n, count[chunk] - n, offset[chunk] + n
-            _load_lanes(first, left, mean, log_scale, quat, logit, rows, pair_first, pairs, slot, moments, buf)
-            _colour(first, left, degree, stride, sh, rows, records, buf, d_sh, out)
-            da, db, dpixel = _shape(buf, cam, antialiased)
-            _place(buf, cam, da, db, dpixel, load(numbers, 0) < np.float32(left), pose)
-            _write_lanes(left, out, buf, d_mean, d_log_scale, d_quat, d_logit)
+            left, out = min(count[chunk] - n, LANES), offset[chunk] + n
+            _load_lanes(chunk * CHUNK + n, left, memos, pair_first, pairs, slot, moments, buf)
+            _colour(buf, d_colour, direction, out, left)
+            da, db, dpixel = _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, left)
+            _place(buf, cam, da, db, dpixel, d_mean, out, left, pose)
         for i in range(len(pose) // 16):
             d_pose[chunk, i] = lane_sum(load(pose, 16 * i))

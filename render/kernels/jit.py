@@ -1,15 +1,13 @@
 """How the kernels are compiled, where they are kept, and how they share the machine's cores.
 
 Numba compiles each kernel on first use and keeps the machine code in a folder of the user's cache whose name is a hash
-of the kernels' sources
-and of the machine, so that neither an update of recon nor a move to another processor finds stale code. `warm_up()`
-compiles all of them.
+of the kernels' sources and of the machine, so that neither an update of recon nor a move to another processor finds
+stale code. `warm_up()` compiles all of them.
 
 Kernels run without the GIL over ranges of tasks (chunks of splats, tiles, rows of pixels), and plain Python threads
-hand the ranges out. That
-needs no threading layer of Numba's: OpenMP's burns CPU time between kernels, and the work queue must not be entered
-from two threads.
-Every kernel's result is independent of which thread ran what, and of how many there are.
+hand the ranges out. That needs no threading layer of Numba's: OpenMP's burns CPU time between kernels, and the work
+queue must not be entered from two threads. Every kernel's result is independent of which thread ran what, and of how
+many there are.
 """
 
 from __future__ import annotations
@@ -85,7 +83,8 @@ def helper(function: Callable) -> Any:
 
 def kernels_are_compiled() -> bool:
     """Whether a whole warm_up() has been kept for this machine; if not, the first training step compiles for half a
-    minute."""
+    minute.
+    """
     return (CACHE / "complete").exists()
 
 
@@ -140,7 +139,8 @@ _pool: _Pool | None = None
 
 def spread(function: Callable, count: int, *args: Any, grain: int = 1) -> None:
     """Call function(start, stop, *args) over ranges that cover 0 .. count, on all threads. `grain`: the smallest range
-    worth a call."""
+    worth a call.
+    """
     global _pool
     if count <= 0:
         return

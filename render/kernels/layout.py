@@ -2,9 +2,8 @@
 chunks.
 
 Kernels see flat contiguous arrays. Visible splats keep the order of their rows; those of chunk c (rows c * CHUNK ...)
-stand at positions
-c * CHUNK ... of `rows` and `records`, `count[c]` of them, so that chunks are filled in parallel without knowing each
-other.
+stand at positions c * CHUNK ... of `rows` and `records`, `count[c]` of them, so that chunks are filled in parallel
+without knowing each other.
 """
 
 from __future__ import annotations
@@ -28,18 +27,28 @@ RECORD = 16
 IX, FX, IY, FY = 0, 1, 2, 3
 """Centre in pixels as integer part + fraction: float32 alone is too coarse for small splats in large images."""
 SU, SK, HY, LOG_O = 4, 5, 6, 7
-RGB, Z, TOWARDS, TILES = 8, 11, 12, 15
-"""Colour (3), z, the unit direction from the camera (3), and an upper bound of the number of tiles."""
+RGB, Z, TOWARDS, BOX = 8, 11, 12, 15
+"""Colour (3), z, the unit direction from the camera (3), and the bits of the bounding box in tiles: first column (12
+bits), first row (12), how many columns (4) and rows (4) more, where 15 stands for all larger numbers, too.
+"""
 
 # A camera is a block of float64.
 W, T, FOCAL, CENTER, LIMIT, NEAR, SIZE, CAMERA = 0, 9, 12, 14, 16, 20, 21, 23
 """cam_from_world rotation (9, row by row) and translation (3), focal lengths, principal point, clamps of x/z and y/z
-(low and high of each),
-near plane, width and height."""
+(low and high of each), near plane, width and height.
+"""
+
+# A memo is what backward needs of a visible splat besides its record: 32 float32.
+MEMO = 32
+MEAN, LOG_SCALE, QUAT, LOGIT, SLOPE, LIVE, AWAY = 0, 3, 6, 10, 16, 25, 28
+"""The row's parameters (3, 3, 4, 1); d(colour channel)/d(direction), 3 by 3, channel by channel; 1 per channel, or 0
+where it is clamped; the unit direction from the camera.
+"""
 
 MOMENTS = 9
 """Sums over a splat's pixels in one tile, v = alpha dL/dalpha: 3 of dL/dcolour; then v dx, v dy, v dx^2, v dx dy, v
-dy^2, v."""
+dy^2, v.
+"""
 LOG_O_MIN = np.float32(-np.log2(255.0))
 """log2 of reference.ALPHA_MIN."""
 
@@ -72,6 +81,8 @@ class Visible:
     """i32[chunks]."""
     bound: NDArray[np.int64]
     """i64[chunks], an upper bound of the pairs of splat and tile."""
+    memos: NDArray[np.float32]
+    """f32[N * MEMO], or empty when no gradient will be asked for."""
 
     @property
     def total(self) -> int:

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from render.kernels.blend import PIXELS, blend, blend_backward
 from render.kernels.gradient import project_backward
+from render.kernels.grads import SPARE, ColumnGrads, ShFactors
 from render.kernels.jit import DOOR, spread
-from render.kernels.layout import CHUNK, MOMENTS, RECORD, TILE, Visible
+from render.kernels.layout import CHUNK, MEMO, MOMENTS, RECORD, TILE, Visible
 from render.kernels.project import project
 from render.kernels.simd import LANES
 from render.kernels.tiles import TileLists, tile_lists
@@ -53,8 +55,7 @@ class ViewGradients:
 
     rows: NDArray[np.int64]
     """i64[M], ascending."""
-    columns: dict[str, F32]
-    """Column name -> f32[M, ...]; "sh": f32[M, (degree + 1)^2, 3]."""
+    columns: ColumnGrads
     pose: NDArray[np.float64] | None
     """f64[3, 4], by the entries of cam_from_world."""
 
@@ -80,11 +81,15 @@ def render_view(
     degree: int,
     antialiased: bool,
     depth: bool,
+    gradients: bool,
 ) -> tuple[F32, F32, F32, View]:
-    """(rgb [H, W, 3], alpha [H, W], z [H, W] or [0, W] without depth, what backward needs) of padded() columns."""
+    """(rgb [H, W, 3], alpha [H, W], z [H, W] or [0, W] without depth, what backward needs) of padded() columns.
+
+    Without `gradients` the view is of no use to view_gradients().
+    """
     width, height = size
     with DOOR:
-        visible = _visible(columns, camera, degree, antialiased)
+        visible = see(columns, camera, degree, antialiased, gradients)
         lists = tile_lists(visible, size)
         tiles = len(lists.offset) - 1
         rgb, alpha = np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
@@ -98,78 +103,63 @@ def render_view(
     return rgb, alpha, z, view
 
 
-def _visible(columns: Mapping[str, F32], camera: NDArray[np.float64], degree: int, antialiased: bool) -> Visible:
+def see(
+    columns: Mapping[str, F32], camera: NDArray[np.float64], degree: int, antialiased: bool, gradients: bool
+) -> Visible:
+    """Project and cull padded() columns."""
     count = len(columns["mean"])
     chunks = -(-count // CHUNK)
     visible = Visible(
-        np.empty(count * RECORD, np.float32),
-        np.empty(count, np.int32),
-        np.empty(chunks, np.int32),
-        np.empty(chunks, np.int64),
+        records=np.empty(count * RECORD, np.float32),
+        rows=np.empty(count, np.int32),
+        count=np.empty(chunks, np.int32),
+        bound=np.empty(chunks, np.int64),
+        memos=np.empty(count * MEMO if gradients else 0, np.float32),
     )
-    stride = columns["sh"][0].size
-    spread(
-        project,
-        chunks,
-        *(columns[name].reshape(-1) for name in NAMES),
-        stride,
-        degree,
-        camera,
-        antialiased,
-        visible.records,
-        visible.rows,
-        visible.count,
-        visible.bound,
-    )
+    v = visible
+    outputs = (v.records, v.rows, v.count, v.bound, v.memos)
+    flat = (columns[name].reshape(-1) for name in NAMES)
+    spread(project, chunks, *flat, columns["sh"][0].size, degree, camera, antialiased, *outputs)
     return visible
 
 
-def view_gradients(
-    columns: Mapping[str, F32], view: View, d_rgb: F32, d_alpha: F32 | None, *, pose: bool = False
-) -> ViewGradients:
+def view_gradients(view: View, d_rgb: F32, d_alpha: F32 | None, *, pose: bool = False) -> ViewGradients:
     """Gradients of the columns given to render_view, and of the pose if wanted; d_rgb [H, W, 3], d_alpha [H, W]."""
-    width, height = view.size
-    visible, lists = view.visible, view.lists
-    d_rgb = np.ascontiguousarray(d_rgb, np.float32)
     d_alpha = np.empty(0, np.float32) if d_alpha is None else np.ascontiguousarray(d_alpha, np.float32)
     with DOOR:
-        moments = np.empty(len(lists.splat) * MOMENTS + LANES, np.float32)
-        pixels = (view.background.reshape(-1), 0 if view.background.size == 3 else 3)
-        shape = (lists.columns, width, height, lists.offset, lists.splat, visible.records)
-        saved = (view.through, view.last, d_rgb.reshape(-1), d_alpha.reshape(-1))
-        spread(blend_backward, len(lists.offset) - 1, *shape, *pixels, *saved, moments)
-        return _column_gradients(columns, view, moments, pose)
+        moments = pair_moments(view, np.ascontiguousarray(d_rgb, np.float32), d_alpha)
+        return column_gradients(view, moments, pose)
 
 
-def _column_gradients(columns: Mapping[str, F32], view: View, moments: F32, pose: bool) -> ViewGradients:
-    visible, lists = view.visible, view.lists
-    total, chunks, terms = visible.total, len(visible.count), (view.degree + 1) ** 2
+def pair_moments(view: View, d_rgb: F32, d_alpha: F32) -> F32:
+    """f32[P * MOMENTS + LANES]: the sums over pixels of every pair of splat and tile."""
+    width, height = view.size
+    lists = view.lists
+    moments = np.empty(len(lists.splat) * MOMENTS + LANES, np.float32)
+    pixels = (view.background.reshape(-1), 0 if view.background.size == 3 else 3)
+    shape = (lists.columns, width, height, lists.offset, lists.splat, view.visible.records)
+    saved = (view.through, view.last, d_rgb.reshape(-1), d_alpha.reshape(-1))
+    spread(blend_backward, len(lists.offset) - 1, *shape, *pixels, *saved, moments)
+    return moments
+
+
+def column_gradients(view: View, moments: F32, pose: bool) -> ViewGradients:
+    """Gather each splat's pair_moments and go back through its projection."""
+    v, lists = view.visible, view.lists
+    total, chunks = v.total, len(v.count)
     offset = np.zeros(chunks + 1, np.int64)
-    np.cumsum(visible.count, out=offset[1:])
-    grads: dict[str, F32] = {name: np.empty((total, *columns[name].shape[1:]), np.float32) for name in NAMES[:4]}
-    grads["sh"] = np.empty((total, terms, 3), np.float32)
+    np.cumsum(v.count, out=offset[1:])
+    shapes = ((total, 3), (total, 3), (total, 4), (total,))
+    grads = [np.empty(shape, np.float32) for shape in shapes]
+    colour, direction = np.zeros((2, 3 * total + SPARE), np.float32)
     d_pose = np.empty((chunks if pose else 0, 12))
-    spread(
-        project_backward,
-        chunks,
-        *(columns[name].reshape(-1) for name in NAMES),
-        columns["sh"][0].size,
-        view.degree,
-        view.camera,
-        view.antialiased,
-        visible.records,
-        visible.rows,
-        visible.count,
-        offset,
-        lists.first,
-        lists.pairs,
-        lists.slot,
-        moments,
-        *(grads[name].reshape(-1) for name in NAMES),
-        d_pose,
-    )
+    seen = (v.count, v.memos, offset, lists.first, lists.pairs, lists.slot, moments)
+    out = (*(g.reshape(-1) for g in grads), colour, direction, d_pose)
+    spread(project_backward, chunks, view.camera, view.antialiased, *seen, *out)
     summed = None
     if pose:
-        flat = d_pose.sum(0)
-        summed = np.concatenate([flat[:9].reshape(3, 3), flat[9:, None]], 1)
-    return ViewGradients(visible.dense_rows(), grads, summed)
+        entries = d_pose.sum(0)
+        summed = np.concatenate([entries[:9].reshape(3, 3), entries[9:, None]], 1)
+    tensors = {name: torch.from_numpy(g) for name, g in zip(NAMES, grads, strict=False)}
+    factors = ShFactors(direction, colour, view.degree)
+    return ViewGradients(v.dense_rows(), ColumnGrads(tensors, factors), summed)

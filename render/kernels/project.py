@@ -1,8 +1,8 @@
 """Splats to image: projection, culling and colour of every splat in one camera; lane = splat.
 
 The equations are those of reference.project. Geometry is float64: pixel positions have to be good to a thousandth of
-the smallest splat's size
-in images of a few thousand pixels, which float32 is not, and vectors make the difference in cost small.
+the smallest splat's size in images of a few thousand pixels, which float32 is not, and vectors make the difference in
+cost small.
 """
 
 from __future__ import annotations
@@ -13,18 +13,39 @@ import numpy as np
 
 from render.kernels import layout, reference
 from render.kernels.jit import helper, kernel
-from render.kernels.layout import CHUNK, RECORD, scratch
-from render.kernels.sh import basis
-from render.kernels.simd import LANES, absolute, fill, floor, mask_bits, maximum, minimum, narrow, root, wide
-from render.kernels.simd_memory import load, load3, load4, store, transpose
+from render.kernels.layout import CHUNK, MEMO, RECORD, scratch
+from render.kernels.sh import basis, direction_gradient
+from render.kernels.simd import (
+    LANES,
+    absolute,
+    fill,
+    floor,
+    from_bits,
+    lowest_bit,
+    mask_bits,
+    maximum,
+    minimum,
+    narrow,
+    root,
+    select,
+    to_int,
+    wide,
+)
+from render.kernels.simd_memory import load, load3, load4, load_first, store, transpose
 from render.kernels.vecmath import LOG2E, exp, log2
 
 _W, _T, _F, _C, _LIMIT = layout.W, layout.T, layout.FOCAL, layout.CENTER, layout.LIMIT
 _NEAR, _SIZE = layout.NEAR, layout.SIZE
-_RGB, _TOWARDS, _TILES = layout.RGB, layout.TOWARDS, layout.TILES
+_RGB, _TOWARDS, _BOX = layout.RGB, layout.TOWARDS, layout.BOX
 _FILTER, _ALPHA_MIN = reference.FILTER, reference.ALPHA_MIN
 _LOG_SCALE_MAX = reference.LOG_SCALE_MAX
 _LN255 = math.log(255)
+
+# The scratch of 16 splats, in floats. Projection: records, tiles, parameters. Colour: SH functions, coefficients, directions,
+# colours, slopes.
+_TILES, _PARAMETERS = 256, 272
+_FUNCTIONS, _COEFFICIENTS, _AWAY, _COLOUR, _SLOPES = 0, 256, 1024, 1072, 1120
+_SCRATCH = 1120 + 256
 
 
 @helper
@@ -123,7 +144,7 @@ def _project_lanes(cam, antialiased, x, y, z, s0, s1, s2, qw, qx, qy, qz, logit,
     u, v = u * cam[_F] + cam[_C], v * cam[_F + 1] + cam[_C + 1]
     log_o = log2(maximum(opacity, 1e-30))
     level = root(maximum(2.0 * (log_o / LOG2E + _LN255), 0.0))  # standard deviations to where alpha is ALPHA_MIN
-    tiles, inside = _box(u, v, level * root(c00), level * root(c11), cam[_SIZE], cam[_SIZE + 1])
+    tiles, inside = _box(u, v, level * root(c00), level * root(c11), cam[_SIZE], cam[_SIZE + 1], buf)
     su = root(0.5 * LOG2E * c11 / blurred)
     iu, iv = floor(u), floor(v)
     store(buf, 0, narrow(iu))
@@ -136,18 +157,27 @@ def _project_lanes(cam, antialiased, x, y, z, s0, s1, s2, qw, qx, qy, qz, logit,
     store(buf, 112, narrow(log_o))
     store(buf, 176, narrow(pz))
     _store_towards(cam, x, y, z, buf)
-    store(buf, 240, narrow(tiles))
+    store(buf, _TILES, narrow(tiles))
     return mask_bits(ok & inside)
 
 
 @helper
-def _box(u, v, rx, ry, width, height):
-    """How many tiles the bounding box touches, and whether it holds the centre of a pixel of the image."""
+def _box(u, v, rx, ry, width, height, buf):
+    """The tiles of the bounding box into field BOX; returns a bound of the tiles that the ellipse touches, and whether
+    the box holds the centre of a pixel.
+    """
     i0, i1 = maximum(-floor(0.5 - (u - rx)), 0.0), minimum(floor(u + rx - 0.5), width - 1.0)
     j0, j1 = maximum(-floor(0.5 - (v - ry)), 0.0), minimum(floor(v + ry - 0.5), height - 1.0)
-    columns = floor(i1 * 0.0625) - floor(i0 * 0.0625) + 1.0
-    rows = floor(j1 * 0.0625) - floor(j0 * 0.0625) + 1.0
-    return columns * rows, (i0 <= i1) & (j0 <= j1)
+    inside = (i0 <= i1) & (j0 <= j1)
+    column, row = select(inside, floor(i0 * 0.0625), 0.0), select(inside, floor(j0 * 0.0625), 0.0)
+    columns, rows = floor(i1 * 0.0625) - column, floor(j1 * 0.0625) - row
+    extra = to_int(narrow(select(inside, minimum(columns, 15.0), 0.0))) << 24
+    extra = extra | to_int(narrow(select(inside, minimum(rows, 15.0), 0.0))) << 28
+    store(buf, 16 * _BOX, from_bits(extra | to_int(narrow(column)) | to_int(narrow(row)) << 12))
+    spare = select(
+        maximum(columns, rows) < 15.0, fill(1.0), 3.0
+    )  # tiles.py cannot clamp to a box that it does not know
+    return (columns + spare) * (rows + spare), inside
 
 
 @helper
@@ -163,91 +193,123 @@ def _store_towards(cam, x, y, z, buf):
 
 
 @helper
-def _project_chunk(lo, hi, mean, log_scale, quat, logit, cam, antialiased, records, rows, buf):
-    """Project rows lo .. hi; returns how many are visible and the sum of their tiles."""
+def _project_chunk(lo, hi, mean, log_scale, quat, logit, cam, antialiased, records, rows, memos, buf):
+    """Project rows lo .. hi; returns how many are visible and a bound of their tiles."""
     count, total = 0, 0
     for start in range(lo, hi, LANES):
         base = min(start, len(logit) - LANES)  # the last block overlaps the one before it
         x, y, z = load3(mean, 3 * base)
         s0, s1, s2 = load3(log_scale, 3 * base)
         qw, qx, qy, qz = load4(quat, 4 * base)
-        o = wide(load(logit, base))
-        x, y, z = wide(x), wide(y), wide(z)
-        s0, s1, s2 = wide(s0), wide(s1), wide(s2)
-        qw, qx, qy, qz = wide(qw), wide(qx), wide(qy), wide(qz)
-        seen = _project_lanes(cam, antialiased, x, y, z, s0, s1, s2, qw, qx, qy, qz, o, buf)
+        o = load(logit, base)
+        seen = _project_lanes(
+            cam,
+            antialiased,
+            wide(x),
+            wide(y),
+            wide(z),
+            wide(s0),
+            wide(s1),
+            wide(s2),
+            wide(qw),
+            wide(qx),
+            wide(qy),
+            wide(qz),
+            wide(o),
+            buf,
+        )
         seen &= -1 << (start - base)
         if seen == 0:
             continue
         transpose(buf, 0)
-        for lane in range(LANES):
-            if seen >> lane & 1:
-                store(records, RECORD * (lo + count), load(buf, RECORD * lane))
-                total += int(buf[RECORD * lane + _TILES])
-                rows[lo + count] = base + lane
-                count += 1
+        if len(memos) > 0:
+            _remember(x, y, z, s0, s1, s2, qw, qx, qy, qz, o, buf)
+        while seen != 0:
+            lane = lowest_bit(seen)
+            seen &= seen - 1
+            store(records, RECORD * (lo + count), load(buf, RECORD * lane))
+            if len(memos) > 0:
+                store(memos, MEMO * (lo + count), load(buf, _PARAMETERS + LANES * lane))
+            total += int(buf[_TILES + lane])
+            rows[lo + count] = base + lane
+            count += 1
     return count, total
 
 
 @helper
-def load_sh(sh, stride, row, used, buf, lane):
-    """Copy the first `used` floats of one row of SH coefficients into column `lane` of buf, before transposition: 16
-    per block."""
-    at = stride * row
-    for block in range((used + 15) // 16):
-        if at + 16 * block + 16 <= len(sh):
-            store(buf, 256 * block + 16 * lane, load(sh, at + 16 * block))
-        else:
-            for i in range(len(sh) - at - 16 * block):
-                buf[256 * block + 16 * lane + i] = sh[at + 16 * block + i]
+def _remember(x, y, z, s0, s1, s2, qw, qx, qy, qz, logit, buf):
+    """The first half of 16 memos into buf[_PARAMETERS ...]."""
+    store(buf, _PARAMETERS, x)
+    store(buf, _PARAMETERS + 16, y)
+    store(buf, _PARAMETERS + 32, z)
+    store(buf, _PARAMETERS + 48, s0)
+    store(buf, _PARAMETERS + 64, s1)
+    store(buf, _PARAMETERS + 80, s2)
+    store(buf, _PARAMETERS + 96, qw)
+    store(buf, _PARAMETERS + 112, qx)
+    store(buf, _PARAMETERS + 128, qy)
+    store(buf, _PARAMETERS + 144, qz)
+    store(buf, _PARAMETERS + 160, logit)
+    transpose(buf, _PARAMETERS)
 
 
 @helper
-def _colour(first, count, degree, stride, sh, records, rows, buf):
-    """Fill in the colours of `count` visible splats from position `first`; returns whether all are finite."""
-    functions, coefficients, out = 0, 256, 1024
+def _colour(first, count, degree, stride, sh, records, rows, memos, buf):
+    """Fill in the colours of `count` visible splats from position `first`, and their memos' second half; returns
+    whether all are finite.
+    """
     used = 3 * (degree + 1) * (degree + 1)
     fine = True
     for start in range(first, first + count, LANES):
         for lane in range(LANES):
             at = min(start + lane, first + count - 1)
             for i in range(3):
-                buf[out + 16 * i + lane] = records[RECORD * at + _TOWARDS + i]
-            load_sh(sh, stride, np.int64(rows[at]), used, buf[coefficients:], lane)
-        for block in range((used + 15) // 16):
-            transpose(buf, coefficients + 256 * block)
-        basis(degree, load(buf, out), load(buf, out + 16), load(buf, out + 32), buf, functions)
-        red, green, blue = fill(np.float32(0.5)), fill(np.float32(0.5)), fill(np.float32(0.5))
-        for k in range((degree + 1) * (degree + 1)):
-            y = load(buf, functions + 16 * k)
-            red = red + y * load(buf, coefficients + 48 * k)
-            green = green + y * load(buf, coefficients + 48 * k + 16)
-            blue = blue + y * load(buf, coefficients + 48 * k + 32)
-        finite = (
-            (absolute(red) < np.float32(1e30))
-            & (absolute(green) < np.float32(1e30))
-            & (absolute(blue) < np.float32(1e30))
-        )
-        fine &= mask_bits(finite) == 0xFFFF
-        store(buf, out, select_positive(red))
-        store(buf, out + 16, select_positive(green))
-        store(buf, out + 32, select_positive(blue))
-        for lane in range(min(LANES, first + count - start)):
+                buf[_AWAY + 16 * i + lane] = records[RECORD * at + _TOWARDS + i]
+            row = stride * np.int64(rows[at])
+            for k in range(0, used, LANES):
+                store(buf, _COEFFICIENTS + 16 * (k + lane), load_first(sh, row + k, min(used - k, LANES)))
+        for k in range(0, used, LANES):
+            transpose(buf, _COEFFICIENTS + 16 * k)
+        x, y, z = load(buf, _AWAY), load(buf, _AWAY + 16), load(buf, _AWAY + 32)
+        basis(degree, x, y, z, buf, _FUNCTIONS)
+        for channel in range(3):
+            total = fill(np.float32(0.5))
+            for k in range((degree + 1) * (degree + 1)):
+                total = total + load(buf, _FUNCTIONS + 16 * k) * load(buf, _COEFFICIENTS + 48 * k + 16 * channel)
+            finite = absolute(total) < np.float32(1e30)
+            fine &= mask_bits(finite) == 0xFFFF
+            store(buf, _COLOUR + 16 * channel, select(finite, maximum(total, np.float32(0)), np.float32(np.nan)))
+        left = min(LANES, first + count - start)
+        for lane in range(left):
             for i in range(3):
-                records[RECORD * (start + lane) + _RGB + i] = buf[out + 16 * i + lane]
+                records[RECORD * (start + lane) + _RGB + i] = buf[_COLOUR + 16 * i + lane]
+        if len(memos) > 0:
+            _remember_slopes(degree, x, y, z, buf)
+            for lane in range(left):
+                store(memos, MEMO * (start + lane) + LANES, load(buf, _SLOPES + LANES * lane))
     return fine
 
 
 @helper
-def select_positive(x):
-    """max(x, 0) that keeps NaN."""
-    return maximum(np.float32(0), x)
+def _remember_slopes(degree, x, y, z, buf):
+    """The second half of 16 memos into buf[_SLOPES ...]."""
+    for channel in range(3):
+        live = select(load(buf, _COLOUR + 16 * channel) > np.float32(0), fill(np.float32(1)), np.float32(0))
+        dx, dy, dz = direction_gradient(degree, x, y, z, buf, _COEFFICIENTS + 16 * channel, 48)
+        store(buf, _SLOPES + 48 * channel, live * dx)
+        store(buf, _SLOPES + 48 * channel + 16, live * dy)
+        store(buf, _SLOPES + 48 * channel + 32, live * dz)
+        store(buf, _SLOPES + 16 * (layout.LIVE - LANES + channel), live)
+    store(buf, _SLOPES + 16 * (layout.AWAY - LANES), x)
+    store(buf, _SLOPES + 16 * (layout.AWAY - LANES + 1), y)
+    store(buf, _SLOPES + 16 * (layout.AWAY - LANES + 2), z)
+    transpose(buf, _SLOPES)
 
 
 @helper
-def _drop_bad_colours(first, count, records, rows):
-    """Close the gaps of splats whose colour is not finite; returns how many are left and the sum of their tiles."""
-    kept, total = 0, 0
+def _drop_bad_colours(first, count, records, rows, memos):
+    """Close the gaps of splats whose colour is not finite; returns how many are left."""
+    kept = 0
     for at in range(first, first + count):
         fine = True
         for i in range(3):
@@ -255,23 +317,25 @@ def _drop_bad_colours(first, count, records, rows):
         if fine:
             store(records, RECORD * (first + kept), load(records, RECORD * at))
             rows[first + kept] = rows[at]
-            total += int(records[RECORD * at + _TILES])
+            for i in range(min(MEMO, len(memos))):
+                memos[MEMO * (first + kept) + i] = memos[MEMO * at + i]
             kept += 1
-    return kept, total
+    return kept
 
 
 @kernel
 def project(
-    start, stop, mean, log_scale, quat, logit, sh, stride, degree, cam, antialiased, records, rows, count, bound
+    start, stop, mean, log_scale, quat, logit, sh, stride, degree, cam, antialiased, records, rows, count, bound, memos
 ):
-    """Project chunks start .. stop of the columns (flat float32, at least 16 rows; sh: `stride` floats a row) into
-    layout.Visible."""
-    buf = scratch(1024 + 48)
+    """Project chunks start .. stop of the columns (flat, at least 16 rows; sh: `stride` floats a row) into
+    layout.Visible.
+    """
+    buf = scratch(_SCRATCH)
     for chunk in range(start, stop):
         lo = chunk * CHUNK
         hi = min(lo + CHUNK, len(logit))
-        n, total = _project_chunk(lo, hi, mean, log_scale, quat, logit, cam, antialiased, records, rows, buf)
-        if not _colour(lo, n, degree, stride, sh, records, rows, buf):
-            n, total = _drop_bad_colours(lo, n, records, rows)
+        n, total = _project_chunk(lo, hi, mean, log_scale, quat, logit, cam, antialiased, records, rows, memos, buf)
+        if not _colour(lo, n, degree, stride, sh, records, rows, memos, buf):
+            n = _drop_bad_colours(lo, n, records, rows, memos)
         count[chunk] = n
         bound[chunk] = total

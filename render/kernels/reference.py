@@ -2,10 +2,9 @@
 every pixel.
 
 Notation: a splat has mean, scale, rotation R_s, opacity o; Sigma = R_s diag(scale^2) R_s^T. In a camera with
-cam_from_world = [W | t]:
-p = W mean + t, and the image covariance is Sigma2 = J W Sigma W^T J^T + 0.3 I (pixels^2), J the Jacobian of the
-perspective projection at
-p (Zwicker et al., EWA splatting, 2002). s = d^T Sigma2^-1 d / 2 at pixel offset d, alpha = min(0.999, o exp(-s)).
+cam_from_world = [W | t]: p = W mean + t, and the image covariance is Sigma2 = J W Sigma W^T J^T + 0.3 I (pixels^2), J
+the Jacobian of the perspective projection at p (Zwicker et al., EWA splatting, 2002). s = d^T Sigma2^-1 d / 2 at pixel
+offset d, alpha = min(0.999, o exp(-s)).
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ ALPHA_MIN = 1 / 255
 ALPHA_MAX = 0.999
 T_MIN = 1e-4
 """A splat that would bring the transmittance to this or less is not blended, and ends its pixel (the rule that gsplat
-also follows)."""
+also follows).
+"""
 LOG_SCALE_MAX = 40.0
 """A splat with a larger logarithm of a standard deviation is an accident of optimisation, and is not drawn."""
 CLAMP = 0.3
@@ -61,8 +61,7 @@ def project(
     """The splats [N] of `columns` (Splats.columns()) in one camera: [4, 4], [3, 3], (width, height).
 
     Left out: rows with an entry that is not finite (of the SH bands in use), a quaternion of zero length, a scale
-    beyond
-    LOG_SCALE_MAX, z <= near, opacity below ALPHA_MIN.
+    beyond LOG_SCALE_MAX, z <= near, opacity below ALPHA_MIN.
     """
     c = {name: column.double() for name, column in columns.items()}
     c["sh"] = c["sh"][:, : (sh_degree + 1) ** 2]
@@ -121,16 +120,22 @@ def _jacobian(p: Tensor, k: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.stack([row_x, row_y], -2)
 
 
-def blend(flat: Flat, size: tuple[int, int], background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """rgb [H, W, 3], alpha [H, W] and z [H, W] (expected z, NaN where alpha is 0); background broadcasts to [H, W,
-    3]."""
+def alphas(flat: Flat, size: tuple[int, int]) -> Tensor:
+    """alpha [M, H, W] of every splat in every pixel, before anything is cut off below."""
     width, height = size
     like = flat.xy
     dx = torch.arange(width).to(like) + 0.5 - flat.xy[:, None, None, 0]
     dy = torch.arange(height).to(like)[:, None] + 0.5 - flat.xy[:, None, None, 1]
     a, b, d = (flat.conic[:, i, None, None] for i in range(3))
     s = 0.5 * (a * dx * dx + d * dy * dy) + b * dx * dy
-    alpha = (flat.opacity[:, None, None] * torch.exp(-s)).clamp(max=ALPHA_MAX)
+    return (flat.opacity[:, None, None] * torch.exp(-s)).clamp(max=ALPHA_MAX)
+
+
+def blend(flat: Flat, size: tuple[int, int], background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """rgb [H, W, 3], alpha [H, W] and z [H, W] (expected z, NaN where alpha is 0); background broadcasts to [H, W,
+    3].
+    """
+    alpha = alphas(flat, size)
     alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0.0)
     through = torch.cumprod(1 - alpha, 0)
     alpha = torch.where(through > T_MIN, alpha, 0.0)
@@ -153,10 +158,9 @@ def photometric(
     W] weighs.
 
     SSIM uses an 11x11 Gaussian window of sigma 1.5 and zeros beyond the border, one value per pixel and channel (Wang
-    et al.,
-    Image quality assessment, 2004; window and padding as 3D Gaussian splatting has them). Where the mask is 0 the
-    target stands in
-    for the render, so that a masked pixel neither counts nor gets a gradient through its neighbours' windows.
+    et al., Image quality assessment, 2004; window and padding as 3D Gaussian splatting has them). Where the mask is 0
+    the target stands in for the render, so that a masked pixel neither counts nor gets a gradient through its
+    neighbours' windows.
     """
     if target.dtype == torch.uint8:
         target = target.to(rgb.dtype) / 255

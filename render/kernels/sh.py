@@ -49,43 +49,45 @@ def basis(degree, x, y, z, buf, at):
 
 
 @helper
-def direction_gradient(degree, x, y, z, buf, at):
-    """(d/dx, d/dy, d/dz) of sum_k q_k Y_k(x, y, z), with q_k as vectors at buf[at + 16 k]; Y_k taken as polynomials."""
+def direction_gradient(degree, x, y, z, buf, at, step):
+    """(d/dx, d/dy, d/dz) of sum_k q_k Y_k(x, y, z), with q_k as vectors at buf[at + step k]; Y_k taken as
+    polynomials.
+    """
     dx, dy, dz = fill(np.float32(0)), fill(np.float32(0)), fill(np.float32(0))
     if degree >= 1:
-        dy = dy - _C1 * load(buf, at + 16)
-        dz = dz + _C1 * load(buf, at + 32)
-        dx = dx - _C1 * load(buf, at + 48)
+        dy = dy - _C1 * load(buf, at + step)
+        dz = dz + _C1 * load(buf, at + 2 * step)
+        dx = dx - _C1 * load(buf, at + 3 * step)
     if degree >= 2:
-        q = _C2 * load(buf, at + 64)
+        q = _C2 * load(buf, at + 4 * step)
         dx, dy = dx + q * y, dy + q * x
-        q = _C2 * load(buf, at + 80)
+        q = _C2 * load(buf, at + 5 * step)
         dy, dz = dy - q * z, dz - q * y
-        q = _2 * _C2Z * load(buf, at + 96)
+        q = _2 * _C2Z * load(buf, at + 6 * step)
         dx, dy, dz = dx - q * x, dy - q * y, dz + _2 * q * z
-        q = _C2 * load(buf, at + 112)
+        q = _C2 * load(buf, at + 7 * step)
         dx, dz = dx - q * z, dz - q * x
-        q = _2 * _C2D * load(buf, at + 128)
+        q = _2 * _C2D * load(buf, at + 8 * step)
         dx, dy = dx + q * x, dy - q * y
     if degree >= 3:
-        dx, dy, dz = _third_band(x, y, z, buf, at, dx, dy, dz)
+        dx, dy, dz = _third_band(x, y, z, buf, at, step, dx, dy, dz)
     return dx, dy, dz
 
 
 @helper
-def _third_band(x, y, z, buf, at, dx, dy, dz):
+def _third_band(x, y, z, buf, at, step, dx, dy, dz):
     xx, yy, zz = x * x, y * y, z * z
-    q = _C33 * load(buf, at + 144)  # -y (3 xx - yy)
+    q = _C33 * load(buf, at + 9 * step)  # -y (3 xx - yy)
     dx, dy = dx - _6 * q * x * y, dy - _3 * q * (xx - yy)
-    q = _C32 * load(buf, at + 160)  # x y z
+    q = _C32 * load(buf, at + 10 * step)  # x y z
     dx, dy, dz = dx + q * y * z, dy + q * x * z, dz + q * x * y
-    q = _C31 * load(buf, at + 176)  # -y (4 zz - xx - yy)
+    q = _C31 * load(buf, at + 11 * step)  # -y (4 zz - xx - yy)
     dx, dy, dz = dx + _2 * q * x * y, dy - q * (_4 * zz - xx - _3 * yy), dz - _8 * q * y * z
-    q = _C30 * load(buf, at + 192)  # z (2 zz - 3 xx - 3 yy)
+    q = _C30 * load(buf, at + 12 * step)  # z (2 zz - 3 xx - 3 yy)
     dx, dy, dz = dx - _6 * q * x * z, dy - _6 * q * y * z, dz + _3 * q * (_2 * zz - xx - yy)
-    q = _C31 * load(buf, at + 208)  # -x (4 zz - xx - yy)
+    q = _C31 * load(buf, at + 13 * step)  # -x (4 zz - xx - yy)
     dx, dy, dz = dx - q * (_4 * zz - _3 * xx - yy), dy + _2 * q * x * y, dz - _8 * q * x * z
-    q = _C32D * load(buf, at + 224)  # z (xx - yy)
+    q = _C32D * load(buf, at + 14 * step)  # z (xx - yy)
     dx, dy, dz = dx + _2 * q * x * z, dy - _2 * q * y * z, dz + q * (xx - yy)
-    q = _C33 * load(buf, at + 240)  # -x (xx - 3 yy)
+    q = _C33 * load(buf, at + 15 * step)  # -x (xx - 3 yy)
     return dx - _3 * q * (xx - yy), dy + _6 * q * x * y, dz

@@ -1,12 +1,10 @@
 """Vectors of 16 numbers as Numba types, so that a kernel says what it wants vectorised instead of hoping for it.
 
 A kernel that calls these functions compiles to LLVM vector operations of 16 lanes: one AVX-512 register, two of AVX2,
-four of NEON; LLVM
-splits and joins as the machine has it. Types: F32, F64, I32, I64 (16 lanes each) and MASK (16 booleans). Arithmetic
-and comparisons are
-operators, and a scalar operand counts for every lane. Products and sums may be contracted to fused multiply-adds;
-nothing else is
-reordered, so results do not depend on the optimiser's mood, and comparisons with NaN are false.
+four of NEON; LLVM splits and joins as the machine has it. Types: F32, F64, I32, I64 (16 lanes each) and MASK (16
+booleans). Arithmetic and comparisons are operators, and a scalar operand counts for every lane. Products and sums may
+be contracted to fused multiply-adds; nothing else is reordered, so results do not depend on the optimiser's mood, and
+comparisons with NaN are false.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import RequireLiteralValue
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
@@ -75,7 +74,7 @@ def wide_registers(builder: Builder) -> None:
         set.add(builder.function.attributes, attribute)  # llvmlite's own add() knows no string attributes
 
 
-def _broadcast(builder: Builder, scalar: Value) -> Value:
+def broadcast(builder: Builder, scalar: Value) -> Value:
     vector = ir.VectorType(scalar.type, LANES)
     nothing = ir.Constant(vector, ir.Undefined)
     one = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
@@ -90,7 +89,7 @@ def operand(context: Any, builder: Builder, value: Value, kind: types.Type, vect
     """`value` as `vector`: itself, or a scalar cast and broadcast."""
     if isinstance(kind, Vector):
         return value
-    return _broadcast(builder, context.cast(builder, value, kind, vector.element))
+    return broadcast(builder, context.cast(builder, value, kind, vector.element))
 
 
 _SCALARS = {
@@ -196,7 +195,7 @@ def fill(typing: Any, x: Any) -> Any:
 
     def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
         wide_registers(builder)
-        return _broadcast(builder, args[0])
+        return broadcast(builder, args[0])
 
     return VECTOR_OF[x](x), generate
 
@@ -305,9 +304,50 @@ def from_bits(typing: Any, x: Any) -> Any:
 
 
 @emitter
+def to_int(typing: Any, x: Any) -> Any:
+    """F32 -> I32, F64 -> I64: towards zero."""
+    return _cast(I32 if x is F32 else I64, x, "fptosi")
+
+
+@emitter
 def to_float(typing: Any, x: Any) -> Any:
     """I32 -> F32, I64 -> F64: the same number."""
     return _cast(F32 if x is I32 else F64, x, "sitofp")
+
+
+def _literal(value: Any) -> int:
+    """The value of a literal that an intrinsic was called with."""
+    if not isinstance(value, types.IntegerLiteral):
+        raise RequireLiteralValue("the number of the block must be a literal")
+    return value.literal_value
+
+
+@emitter
+def thirds(typing: Any, x: Any, block: Any) -> Any:
+    """Lane l of the result is lane (16 block + l) // 3 of x: each number three times, block by block. `block` is a
+    literal.
+    """
+    number = _literal(block)
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        wide_registers(builder)
+        return shuffle(builder, args[0], args[0], [(LANES * number + lane) // 3 for lane in range(LANES)])
+
+    return x(x, block), generate
+
+
+@emitter
+def triples(typing: Any, x: Any, block: Any) -> Any:
+    """Lane l of the result is lane (16 block + l) % 3 of x: the first three numbers over and over. `block` is a
+    literal.
+    """
+    number = _literal(block)
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        wide_registers(builder)
+        return shuffle(builder, args[0], args[0], [(LANES * number + lane) % 3 for lane in range(LANES)])
+
+    return x(x, block), generate
 
 
 @emitter

@@ -1,5 +1,6 @@
 """Vectors to and from memory: loads, stores, and the shuffles that turn rows into lanes. The types are those of
-simd.py."""
+simd.py.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from render.kernels.simd import (
     F32,
@@ -16,6 +18,7 @@ from render.kernels.simd import (
     VECTOR_OF,
     Builder,
     Value,
+    broadcast,
     emitter,
     operand,
     shuffle,
@@ -67,6 +70,79 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     return types.void(array, types.int64, value), generate
 
 
+def _masked(context: Any, builder: Builder, name: str, result: Any, kinds: list[Any]) -> Value:
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, kinds), name)
+
+
+@emitter
+def load_first(typing: Any, array: Any, index: Any, count: Any) -> Any:
+    """array[index : index + count] and zeros, count <= 16; memory beyond is not touched."""
+    vector = VECTOR_OF[array.dtype]
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], LANES)
+        kind, mask = pointer.type.pointee, _first(builder, args[2])
+        name = f"llvm.masked.load.v{LANES}{_suffix(sig.args[0])}.p0"
+        function = _masked(context, builder, name, kind, [pointer.type, ir.IntType(32), mask.type, kind])
+        align = ir.Constant(ir.IntType(32), sig.args[0].dtype.bitwidth // 8)
+        return builder.call(function, [pointer, align, mask, ir.Constant(kind, None)])
+
+    return vector(array, types.int64, types.int64), generate
+
+
+@emitter
+def store_first(typing: Any, array: Any, index: Any, value: Any, count: Any) -> Any:
+    """array[index : index + count] = the first lanes of value, count <= 16; memory beyond is not touched."""
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        _store_first(context, builder, sig.args[0], *args)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, value, types.int64), generate
+
+
+def _store_first(
+    context: Any, builder: Builder, kind: Any, array: Value, index: Value, value: Value, count: Value
+) -> None:
+    pointer, mask = _pointer(context, builder, kind, array, index, LANES), _first(builder, count)
+    function = _masked(
+        context,
+        builder,
+        f"llvm.masked.store.v{LANES}{_suffix(kind)}.p0",
+        ir.VoidType(),
+        [value.type, pointer.type, ir.IntType(32), mask.type],
+    )
+    builder.call(function, [value, pointer, ir.Constant(ir.IntType(32), kind.dtype.bitwidth // 8), mask])
+
+
+def _suffix(kind: Any) -> str:
+    return {types.float32: "f32", types.float64: "f64"}[kind.dtype]
+
+
+def _first(builder: Builder, count: Value) -> Value:
+    """The mask of the first `count` lanes."""
+    wide_registers(builder)
+    numbers = ir.Constant(ir.VectorType(ir.IntType(64), LANES), list(range(LANES)))
+    return builder.icmp_signed("<", numbers, broadcast(builder, count))
+
+
+@emitter
+def prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of array[index], which will be written soon."""
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointer = builder.gep(data, [args[1]])
+        flag = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer.type, flag, flag, flag]), "llvm.prefetch.p0"
+        )
+        builder.call(function, [pointer, *(ir.Constant(flag, v) for v in (1, 3, 1))])  # to write, to stay, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
 def _deinterleave(count: int) -> Any:
     def loader(typing: Any, array: Any, index: Any) -> Any:
         vector = VECTOR_OF[array.dtype]
@@ -108,6 +184,40 @@ def load4(typing: Any, array: Any, index: Any) -> Any:
     return _deinterleave(4)(typing, array, index)
 
 
+def _interleave(vectors: int, typing: Any, array: Any, index: Any, count: Any, values: tuple[Any, ...]) -> Any:
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        wide_registers(builder)
+        parts, count = args[2:-1], args[-1]
+        wanted = builder.mul(count, _int64(builder, vectors))
+        for block in range(vectors):
+            mixed = parts[0]
+            for i in range(1, vectors):
+                lanes = []
+                for n in range(LANES):
+                    row, column = divmod(LANES * block + n, vectors)
+                    first_time = row if i == 1 else n  # lanes of the mix so far are in place already
+                    lanes.append(LANES + row if column == i else first_time if column < i else 0)
+                mixed = shuffle(builder, mixed, parts[i], lanes)
+            at = builder.add(args[1], _int64(builder, LANES * block))
+            left = builder.sub(wanted, _int64(builder, LANES * block))
+            _store_first(context, builder, sig.args[0], args[0], at, mixed, left)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, *values, types.int64), generate
+
+
+@emitter
+def store3(typing: Any, array: Any, index: Any, x: Any, y: Any, z: Any, count: Any) -> Any:
+    """x0 y0 z0 x1 y1 z1 ... of the first `count` lanes into array[index ...]; memory beyond is not touched."""
+    return _interleave(3, typing, array, index, count, (x, y, z))
+
+
+@emitter
+def store4(typing: Any, array: Any, index: Any, w: Any, x: Any, y: Any, z: Any, count: Any) -> Any:
+    """w0 x0 y0 z0 w1 x1 ... of the first `count` lanes into array[index ...]; memory beyond is not touched."""
+    return _interleave(4, typing, array, index, count, (w, x, y, z))
+
+
 @emitter
 def transpose(typing: Any, array: Any, index: Any) -> Any:
     """Transpose in place the 16 x 16 matrix that starts at array[index]."""
@@ -133,7 +243,8 @@ def store_lane_sums(
     typing: Any, array: Any, index: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any
 ) -> Any:
     """array[index : index + 8] = the sums over lanes of eight F32 vectors, in 8 + 4 + 2 + 1 additions instead of 8
-    times 4."""
+    times 4.
+    """
 
     def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
         vectors, group = list(args[2:]), LANES

@@ -1,16 +1,13 @@
 """The photometric loss of splat training, L1 and D-SSIM, with its gradient in one pass over the image.
 
 The meaning is reference.photometric's: an 11x11 Gaussian window of sigma 1.5, zeros beyond the border, a mean over all
-pixels. With
-x the render and t the target, and G the window, SSIM needs only G x, G t, G (x^2 + t^2) and G (x t), since the two
-variances occur
-as a sum. Back: dL/dx = G dmu + 2 x G ds + t G dp, with dmu, ds, dp the derivatives of the loss by those means (G is
-its own transpose).
+pixels. With x the render and t the target, and G the window, SSIM needs only G x, G t, G (x^2 + t^2) and G (x t), since
+the two variances occur as a sum. Back: dL/dx = G dmu + 2 x G ds + t G dp, with dmu, ds, dp the derivatives of the loss
+by those means (G is its own transpose).
 
 A strip of rows streams through: four rows at a time are blurred along x into a ring of 16 rows, then along y from 14
-rows of the ring, which
-gives four rows of derivatives, and these take the same way again. Vectors run over the interleaved channels, whose
-taps are 3 apart.
+rows of the ring, which gives four rows of derivatives, and these take the same way again. Vectors run over the
+interleaved channels, whose taps are 3 apart.
 """
 
 from __future__ import annotations
@@ -116,7 +113,8 @@ def _read_row(row, width, rgb, target, byte_target, mask, x, t, m):
 @helper
 def _take_in(first, height, count, width, rgb, target, byte_target, mask, x, t, m, rows, ring, length):
     """Blur along x the rows first .. first + 3 of x, t, x^2 + t^2 and x t into the ring; rows beyond the image are
-    zero."""
+    zero.
+    """
     for row in range(first, first + _GROUP):
         place = row & (_RING - 1)
         if row < 0 or row >= height:
@@ -230,7 +228,8 @@ def photometric_strips(
     start, stop, strips, width, height, rgb, target, byte_target, mask, l1_scale, ssim_scale, d_rgb, l1_rows, ssim_rows
 ):
     """Strips start .. stop of `strips`: d_rgb = l1_scale dL1 + ssim_scale dSSIM of the sums, and those sums by row
-    (f64[H])."""
+    (f64[H]).
+    """
     count = (3 * width + LANES - 1) // LANES * LANES
     length = _PAD + count + 2 * _PAD
     x, t, m = scratch(length), scratch(length), scratch(length)

@@ -1,17 +1,14 @@
 """Which splats each tile blends, from near to far.
 
-Every visible splat lists the tiles that its ellipse alpha >= ALPHA_MIN touches (the ellipse, not its box; a tile is
-the box of its pixel
-centres). Then a counting sort in the order of z puts the pairs of splat and tile into lists by tile. A pair has two
-numbers: where it
-stands in its splat's list, and its slot in the tile's list; `slot` leads from the first to the second, so that later
-each splat can
-gather its gradients without atomics.
+Every visible splat lists the tiles that its ellipse alpha >= ALPHA_MIN touches (the ellipse, not its box; a tile is the
+box of its pixel centres). Then a counting sort in the order of z puts the pairs of splat and tile into lists by tile. A
+pair has two
+numbers: where it stands in its splat's list, and its slot in the tile's list; `slot` leads from the first to the
+second, so that later each splat can gather its gradients without atomics.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +20,9 @@ from render.kernels.layout import CHUNK, RECORD, TILE, Visible
 
 _IX, _FX, _IY, _FY = layout.IX, layout.FX, layout.IY, layout.FY
 _SU, _SK, _HY, _LOG_O, _Z = layout.SU, layout.SK, layout.HY, layout.LOG_O, layout.Z
-_LOG_O_MIN = float(layout.LOG_O_MIN)
-_SLACK = 1e-3  # pixels; covers float32 in the blending kernel, and costs nothing
+_BOX, _LOG_O_MIN = layout.BOX, layout.LOG_O_MIN
+_0, _HALF, _1 = np.float32(0), np.float32(0.5), np.float32(1)
+_SLACK = np.float32(1e-2)  # pixels; with the millionth of the position below it covers rounding, and costs nothing
 _DIGIT = 11  # bits per pass of the radix sort: three passes for 32 bits
 
 
@@ -55,9 +53,10 @@ def tile_lists(visible: Visible, size: tuple[int, int]) -> TileLists:
     np.cumsum(visible.bound, out=base[1:])
     first, pairs = np.empty(len(visible.rows), np.int64), np.empty(len(visible.rows), np.int32)
     slot = np.empty(int(base[-1]), np.int32)  # holds tile numbers until fill() puts slots in their place
-    spread(enumerate_tiles, chunks, visible.count, visible.records, base, width, height, first, pairs, slot)
+    bits = visible.records.view(np.uint32)
+    spread(enumerate_tiles, chunks, visible.count, visible.records, bits, base, width, height, first, pairs, slot)
     order = np.empty(visible.total, np.int32)
-    depth_order(visible.count, visible.records.view(np.uint32), order, np.empty((3, len(order)), np.uint32))
+    depth_order(visible.count, bits, order, np.empty((3, len(order)), np.uint32))
     parts = min(threads(), 8, max(1, len(order) // 8192))
     histogram = np.zeros((parts, tiles), np.int32)
     spread(count_tiles, parts, order, first, pairs, slot, histogram)
@@ -69,47 +68,62 @@ def tile_lists(visible: Visible, size: tuple[int, int]) -> TileLists:
 
 
 @helper
-def _splat_tiles(records, at, columns, width, height, out, cursor):
-    """Write the numbers of the tiles that one splat touches to out[cursor ...]; returns the new cursor."""
+def _ellipse_tiles(records, at, box, columns, width, height, out, cursor):
+    """Write the numbers of the tiles that one splat's ellipse touches to out[cursor ...]; returns the new cursor.
+
+    None outside the box, unless that is 16 tiles or longer.
+    """
     r = RECORD * at
-    level = float(records[r + _LOG_O]) - _LOG_O_MIN
-    if not level >= 0:
-        return cursor
-    x = float(records[r + _IX]) + float(records[r + _FX])
-    y = float(records[r + _IY]) + float(records[r + _FY])
-    su, sk, hy = float(records[r + _SU]), float(records[r + _SK]), float(records[r + _HY])
-    ry = math.sqrt(level / hy)
-    # the point of the ellipse farthest to the right has dy = -sk sqrt(level / (hy (hy + sk^2)))
-    extreme = -sk * math.sqrt(level / (hy * (hy + sk * sk)))
-    low = max(0, int(max(math.ceil(y - ry - 0.5 - _SLACK), 0.0)))
-    high = int(min(math.floor(y + ry - 0.5 + _SLACK), height - 1.0))
-    if high < low:
-        return cursor
-    inverse = 1.0 / su
-    for row in range(low // TILE, high // TILE + 1):
-        top = max(max(TILE * row, low) + 0.5 - y, -ry)
-        bottom = min(min(TILE * row + TILE - 1, high) + 0.5 - y, ry)
+    level = records[r + _LOG_O] - _LOG_O_MIN
+    x, y = records[r + _IX] + records[r + _FX], records[r + _IY] + records[r + _FY]
+    su, sk, hy = records[r + _SU], records[r + _SK], records[r + _HY]
+    ry = np.sqrt(level / hy)
+    extreme = -ry * sk / np.sqrt(hy + sk * sk)  # dy of the point farthest to the right
+    slack = _SLACK + np.float32(1e-6) * (abs(x) + abs(y))
+    low = int(max(np.ceil(y - ry - _HALF - slack), _0))
+    high = int(min(np.floor(y + ry - _HALF + slack), np.float32(height - 1)))
+    inverse = _1 / su
+    c0, c1 = box & 4095, (box & 4095) + (box >> 24 & 15)
+    r0, r1 = box >> 12 & 4095, (box >> 12 & 4095) + (box >> 28 & 15)
+    if max(c1 - c0, r1 - r0) == 15:
+        c0, c1, r0, r1 = 0, columns - 1, 0, (height - 1) // TILE
+    for row in range(max(low // TILE, r0), min(high // TILE, r1) + 1):
+        top = max(np.float32(max(TILE * row, low)) + _HALF - y, -ry)
+        bottom = min(np.float32(min(TILE * row + TILE - 1, high)) + _HALF - y, ry)
         right_at, left_at = min(max(extreme, top), bottom), min(max(-extreme, top), bottom)
-        right = x + (math.sqrt(max(level - hy * right_at * right_at, 0.0)) - sk * right_at) * inverse
-        left = x - (math.sqrt(max(level - hy * left_at * left_at, 0.0)) + sk * left_at) * inverse
-        i0 = int(max(math.ceil(left - 0.5 - _SLACK), 0.0))
-        i1 = int(min(math.floor(right - 0.5 + _SLACK), width - 1.0))
+        right = x + (np.sqrt(max(level - hy * right_at * right_at, _0)) - sk * right_at) * inverse
+        left = x - (np.sqrt(max(level - hy * left_at * left_at, _0)) + sk * left_at) * inverse
+        i0 = int(max(np.ceil(left - _HALF - slack), _0))
+        i1 = int(min(np.floor(right - _HALF + slack), np.float32(width - 1)))
         if i0 <= i1:
-            for column in range(i0 // TILE, i1 // TILE + 1):
+            for column in range(max(i0 // TILE, c0), min(i1 // TILE, c1) + 1):
                 out[cursor] = row * columns + column
                 cursor += 1
     return cursor
 
 
 @kernel
-def enumerate_tiles(start, stop, count, records, base, width, height, first, pairs, out):
-    """For every visible splat of chunks start .. stop: its tiles into out[first : first + pairs]."""
+def enumerate_tiles(start, stop, count, records, bits, base, width, height, first, pairs, out):
+    """For every visible splat of chunks start .. stop: its tiles into out[first : first + pairs]. bits: the records as
+    uint32.
+    """
     columns = (width + TILE - 1) // TILE
     for chunk in range(start, stop):
         cursor = base[chunk]
         for at in range(chunk * CHUNK, chunk * CHUNK + count[chunk]):
             first[at] = cursor
-            cursor = _splat_tiles(records, at, columns, width, height, out, cursor)
+            box = np.int64(bits[RECORD * at + _BOX])
+            wide, high = box >> 24 & 15, box >> 28 & 15
+            if (
+                min(wide, high) == 0 and max(wide, high) < 15
+            ):  # a box of one row or one column: the ellipse touches every tile
+                tile = (box >> 12 & 4095) * columns + (box & 4095)
+                step = 1 if high == 0 else columns
+                for n in range(wide + high + 1):
+                    out[cursor] = tile + n * step
+                    cursor += 1
+            else:
+                cursor = _ellipse_tiles(records, at, box, columns, width, height, out, cursor)
             pairs[at] = cursor - first[at]
 
 

@@ -42,7 +42,8 @@ def exp(x):
 @helper
 def log2(x):
     """F64: log2 of normal x > 0, to 1e-12: x = 2^e m, m in [sqrt(1/2), sqrt(2)), log m = 2 artanh((m - 1) / (m +
-    1))."""
+    1)).
+    """
     # subtracting the bits of sqrt(1/2) puts the carry where the exponent changes
     shifted = float_bits(x) - 0x3FE6A09E667F3BCD
     e = shifted >> 52

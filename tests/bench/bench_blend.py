@@ -1,9 +1,11 @@
-"""The speed of the splatting kernels: against a C++ reference of tile blending, and the CPU time of each phase of a training step.
+"""The speed of the splatting kernels: against a C++ reference of tile blending, and the CPU time of each phase of a
+training step.
 
     python tests/bench/bench_blend.py [ANCHOR]
 
-ANCHOR (or the environment variable RECON_ANCHOR): a folder with blend.cpp and inputs.py; without it or without g++ only the
-phases are measured. Both sides run on one thread, interleaved, on the same inputs; the ratio is of medians of CPU time.
+ANCHOR (or the environment variable RECON_ANCHOR): a folder with blend.cpp and inputs.py; without it or without g++ only
+the phases are measured. Both sides run on one thread, interleaved, on the same inputs; the ratio is of medians of CPU
+time.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from render.kernels import layout
 from render.kernels.adam import row_adam
 from render.kernels.blend import PIXELS, blend, blend_backward
 from render.kernels.jit import warm_up
-from render.kernels.pipeline import NAMES, _column_gradients, _visible, padded, render_view
+from render.kernels.pipeline import NAMES, column_gradients, padded, pair_moments, render_view, see
 from render.kernels.simd import LANES
 from render.kernels.ssim import photometric
 from render.kernels.tiles import tile_lists
@@ -125,7 +127,9 @@ def against_anchor(library: ctypes.CDLL, inputs: Any, shape: tuple[int, int, int
 
 
 def room(count: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Splats on the walls of a room and on three balls in it, flat, as large as their spacing: what a trained scene looks like."""
+    """Splats on the walls of a room and on three balls in it, flat, as large as their spacing: what a trained scene
+    looks like.
+    """
     rng = np.random.default_rng(seed)
     normal = rng.normal(size=(count, 3))
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
@@ -162,23 +166,22 @@ def phases(size: tuple[int, int], rounds: int, splats: int = SPLATS) -> dict[str
     info: dict[str, float] = {}
 
     def timed(name: str, call: Callable[[], Any]) -> Any:
-        start = cpu_seconds_fine()
+        start = time.process_time()
         result = call()
-        spent.setdefault(name, []).append(cpu_seconds_fine() - start)
+        spent.setdefault(name, []).append(time.process_time() - start)
         return result
 
+    options: dict[str, Any] = {"degree": 3, "antialiased": False, "depth": False, "gradients": True}
+    lr = dict.fromkeys(NAMES, 1e-3)
     for _ in range(rounds):
-        visible = timed("project", lambda: _visible(columns, camera, 3, False))
+        visible = timed("project", lambda: see(columns, camera, 3, False, True))
         timed("bin", lambda v=visible: tile_lists(v, size))
-        options: dict[str, Any] = {"degree": 3, "antialiased": False, "depth": False}
         rgb, _, _, view = timed("forward", lambda: render_view(columns, camera, size, black, **options))
         _, d_rgb, _, _ = timed("loss", lambda image=rgb: photometric(torch.from_numpy(image), target))
         flat = d_rgb.numpy()
-        moments = timed("blend_backward", lambda v=view, d=flat: pair_moments(v, d))
-        found = timed("project_backward", lambda v=view, m=moments: _column_gradients(columns, v, m, False))
-        grads = {name: torch.from_numpy(found.columns[name]) for name in NAMES}
-        rows = torch.from_numpy(found.rows)
-        lr = dict.fromkeys(NAMES, 1e-3)
+        moments = timed("blend_backward", lambda v=view, d=flat: pair_moments(v, d, NOTHING))
+        found = timed("project_backward", lambda v=view, m=moments: column_gradients(v, m, False))
+        grads, rows = found.columns, torch.from_numpy(found.rows)
         timed("adam", lambda g=grads, r=rows: row_adam(params, first, second, g, r, count, lr))
         info = {"visible": view.visible.total, "pairs": len(view.lists.splat)}
     values = {name: 1e3 * statistics.median(times[1:]) for name, times in spent.items()}
@@ -187,27 +190,12 @@ def phases(size: tuple[int, int], rounds: int, splats: int = SPLATS) -> dict[str
     return values | info
 
 
-def cpu_seconds_fine() -> float:
-    """cpu_seconds() of this process to the microsecond."""
-    return time.process_time()
-
-
-def pair_moments(view: Any, d_rgb: np.ndarray) -> np.ndarray:
-    from render.kernels.jit import spread
-
-    width, height = view.size
-    lists, moments = view.lists, np.empty(len(view.lists.splat) * layout.MOMENTS + LANES, np.float32)
-    shape = (lists.columns, width, height, lists.offset, lists.splat, view.visible.records, view.background, 0)
-    saved = (view.through, view.last, d_rgb.reshape(-1), NOTHING)
-    spread(blend_backward, len(lists.offset) - 1, *shape, *saved, moments)
-    return moments
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("anchor", nargs="?", default=os.environ.get("RECON_ANCHOR"), type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    torch.set_num_threads(1)  # as in training: torch's own threads spin between its small operations
     started = cpu_seconds()
     warm_up()
     values: dict[str, Any] = {"warm_up_cpu_s": cpu_seconds() - started}

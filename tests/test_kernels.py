@@ -1,0 +1,464 @@
+"""The splatting kernels against their slow float64 twins, on random scenes and on the cases that break rasterizers."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from recon.cameras import Cameras
+from recon.errors import InputError, MissingPart
+from recon.geometry import rotation_from_quat
+from render.kernels import jit, layout, pipeline, reference, tiles
+from render.kernels.adam import row_adam
+from render.kernels.ssim import photometric
+from render.rasterize import RowGrads, rasterize
+from render.splats import Splats
+
+IMAGE, THRESHOLD, GRADIENT = 1e-5, 4e-3, 1e-4
+"""Allowed differences: of pixels, of the few pixels where a splat stands at a threshold, of gradients by the largest of
+their group.
+"""
+NAMES = pipeline.NAMES
+
+
+def scene(count: int, *, seed: int = 0, bands: int = 16, size: float = -2.5, spread: float = 0.6) -> dict[str, Tensor]:
+    """Random columns round the origin."""
+    g = torch.Generator().manual_seed(seed)
+    return {
+        "mean": torch.randn(count, 3, generator=g),
+        "log_scale": size + spread * torch.randn(count, 3, generator=g),
+        "quat": torch.randn(count, 4, generator=g),
+        "opacity_logit": 1.5 * torch.randn(count, generator=g),
+        "sh": 0.3 * torch.randn(count, bands, 3, generator=g),
+    }
+
+
+def cameras(
+    width: int = 53, height: int = 37, *, distance: float = 4.0, center: tuple[float, float] = (0.5, 0.5)
+) -> Cameras:
+    pose = np.eye(4)[None]
+    pose[0, :3, :3] = rotation_from_quat([0.9, 0.2, -0.3, 0.1])
+    pose[0, :3, 3] = [0.1, -0.2, distance]
+    k = np.array([[[0.9 * width, 0, center[0] * width], [0, 1.1 * width, center[1] * height], [0, 0, 1]]])
+    return Cameras(pose, k, np.array([[width, height]], np.int32))
+
+
+def twin(
+    columns: dict[str, Tensor], cams: Cameras, pose: Tensor, background: Tensor, degree: int, **options: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    size = (int(cams.size[0, 0]), int(cams.size[0, 1]))
+    k = torch.as_tensor(cams.K[0])
+    return reference.blend(reference.project(columns, pose, k, size, sh_degree=degree, **options), size, background)
+
+
+def near_threshold(columns: dict[str, Tensor], cams: Cameras, degree: int, **options: bool) -> Tensor:
+    """bool[H, W]: pixels where some splat's alpha, or the transmittance, is within rounding of where it is cut off."""
+    size = (int(cams.size[0, 0]), int(cams.size[0, 1]))
+    pose = torch.as_tensor(cams.cam_from_world[0])
+    with torch.no_grad():
+        flat = reference.project(columns, pose, torch.as_tensor(cams.K[0]), size, sh_degree=degree, **options)
+        alpha = reference.alphas(flat, size)
+        through = torch.cumprod(1 - torch.where(alpha >= reference.ALPHA_MIN, alpha, 0.0), 0)
+    cut = (alpha - reference.ALPHA_MIN).abs() < 1e-6
+    return (cut | ((through - reference.T_MIN).abs() < 1e-8)).any(0)
+
+
+def compare(columns: dict[str, Tensor], cams: Cameras, *, degree: int = 3, **options: bool) -> None:
+    """Images and all gradients of the kernels and of the twin."""
+    height, width = int(cams.size[0, 1]), int(cams.size[0, 0])
+    g = torch.Generator().manual_seed(7)
+    d_rgb, d_alpha = torch.randn(height, width, 3, generator=g), torch.randn(height, width, generator=g)
+    edge = near_threshold(columns, cams, degree, **options)
+    d_rgb[edge], d_alpha[edge] = 0, 0  # a splat that is drawn here and not there has different gradients
+    background = torch.rand(1, height, width, 3, generator=g).requires_grad_()
+    exact = {name: c.double().requires_grad_() for name, c in columns.items()}
+    exact_pose = torch.as_tensor(cams.cam_from_world[0]).float().double().requires_grad_()
+    exact_background = background[0].detach().double().requires_grad_()
+    rgb, alpha, z = twin(exact, cams, exact_pose, exact_background, degree, **options)
+    ((rgb * d_rgb).sum() + (alpha * d_alpha).sum()).backward()
+    leaves = {name: c.clone().requires_grad_() for name, c in columns.items()}
+    pose = exact_pose.detach().float()[None].requires_grad_()
+    got = rasterize(
+        Splats(**leaves),
+        cams,
+        background=background,
+        cam_from_world=pose,
+        sh_degree=degree,
+        **options,  # type: ignore[arg-type]
+    )
+    torch.autograd.backward([got.rgb, got.alpha], [d_rgb[None], d_alpha[None]])
+    for ours, theirs in ((got.rgb[0], rgb), (got.alpha[0], alpha)):
+        off = (ours - theirs).abs().detach().view(height, width, -1).amax(-1)
+        assert off.max() < THRESHOLD
+        assert bool(edge[off > IMAGE].all()) and int((off > IMAGE).sum()) <= max(1, 1e-4 * off.numel())
+    assert torch.equal(torch.isnan(got.z[0]), torch.isnan(z))
+    known = ~torch.isnan(z) & (alpha > 0.01)
+    assert torch.allclose(got.z[0][known].double(), z[known], rtol=1e-4)
+    for name in NAMES:
+        ours, theirs = leaves[name].grad, exact[name].grad
+        assert ours is not None and theirs is not None
+        assert (ours - theirs).abs().max() <= GRADIENT * theirs.abs().max(), name
+    for ours, theirs in ((pose.grad, exact_pose.grad), (background.grad, exact_background.grad)):
+        assert ours is not None and theirs is not None
+        assert (ours[0] - theirs).abs().max() <= GRADIENT * theirs.abs().max()
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_kernels_agree_with_the_twin(degree: int) -> None:
+    compare(scene(300, seed=degree), cameras(), degree=degree)
+
+
+@pytest.mark.parametrize("bands", [1, 4, 9])
+def test_columns_with_fewer_bands(bands: int) -> None:
+    compare(scene(60, bands=bands), cameras(), degree=round(bands**0.5) - 1)
+
+
+def test_antialiased() -> None:
+    compare(scene(300, size=-4.0), cameras(), antialiased=True)
+
+
+def test_many_small_splats() -> None:
+    compare(scene(3000, size=-4.5, spread=0.4), cameras(40, 30))
+
+
+def test_big_and_needle_shaped_splats() -> None:
+    columns = scene(150, seed=3, size=-0.5, spread=1.2)
+    columns["log_scale"][::3, 0] -= 5
+    columns["log_scale"][::3, 1] += 1
+    compare(columns, cameras(70, 50))
+
+
+def test_camera_among_the_splats() -> None:
+    compare(scene(400, seed=4, size=-2.0), cameras(distance=0.2))
+
+
+def test_principal_point_off_centre_and_outside() -> None:
+    compare(scene(200), cameras(61, 20, center=(0.2, 0.9)))
+    compare(scene(200), cameras(20, 61, center=(1.3, -0.2)))
+
+
+def test_image_of_whole_tiles_and_of_one_pixel() -> None:
+    compare(scene(100), cameras(32, 16))
+    compare(scene(100, size=-1.0), cameras(1, 1))
+
+
+def test_opaque_splats_stop_the_pixel() -> None:
+    columns = scene(300, seed=5, size=-1.2, spread=0.3)
+    columns["opacity_logit"] += 6
+    compare(columns, cameras(40, 30))
+
+
+def test_degenerate_scales() -> None:
+    columns = scene(60, size=-2.0)
+    columns["log_scale"][::2, 0] = -30
+    columns["log_scale"][::3] = -30
+    columns["log_scale"][:3] = -1000
+    compare(columns, cameras())
+
+
+def test_twin_has_the_gradients_of_finite_differences() -> None:
+    cams = cameras(7, 6)
+    columns = {name: c.double().requires_grad_() for name, c in scene(3, seed=2, bands=4, size=-0.7).items()}
+    pose = torch.as_tensor(cams.cam_from_world[0]).requires_grad_()
+
+    def image(pose: Tensor, *values: Tensor) -> Tensor:
+        named = dict(zip(NAMES, values, strict=True))
+        return twin(named, cams, pose, torch.tensor([0.2, 0.4, 0.6]), 1, antialiased=True)[0]
+
+    assert torch.autograd.gradcheck(image, (pose, *columns.values()), eps=1e-6, atol=1e-5, rtol=1e-4)
+
+
+def test_rows_in_any_order_give_one_image() -> None:
+    columns, cams = scene(500), cameras()
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(1))
+    a = rasterize(Splats(**columns), cams)
+    b = rasterize(Splats(**{name: c[order] for name, c in columns.items()}), cams)
+    assert torch.equal(a.rgb, b.rgb) and torch.equal(a.alpha, b.alpha)
+
+
+BAD = [float("nan"), float("inf"), float("-inf")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_that_are_not_finite_are_skipped(name: str) -> None:
+    columns, cams = scene(200), cameras()
+    good = torch.arange(200) % 4 != 0
+    broken = {n: c.clone() for n, c in columns.items()}
+    rows = torch.nonzero(~good)[:, 0]
+    for i, row in enumerate(rows):
+        broken[name][row].view(-1)[i % broken[name][row].numel()] = BAD[i % 3]
+    if name == "log_scale":
+        broken[name][rows[1], 0] = 50.0  # finite, and its exponential absurd
+    if name == "quat":
+        broken[name][rows[1]] = 0.0
+    leaves = {n: c.requires_grad_() for n, c in broken.items()}
+    sink = RowGrads()
+    got = rasterize(Splats(**leaves), cams, row_grads=sink)
+    want = rasterize(Splats(**{n: c[good] for n, c in columns.items()}), cams)
+    assert torch.equal(got.rgb, want.rgb)
+    got.rgb.square().sum().backward()
+    assert sink.rows is not None and bool(good[sink.rows].all())
+    assert all(torch.isfinite(g).all() for g in sink.grads.values())
+
+
+def test_nothing_to_draw() -> None:
+    columns, cams = scene(5), cameras()
+    columns["opacity_logit"][:] = -20
+    background = torch.tensor([0.25, 0.5, 0.75])
+    got = rasterize(Splats(**columns), cams, background=background)
+    assert torch.equal(got.rgb, background.expand_as(got.rgb)) and bool((got.alpha == 0).all())
+    assert bool(torch.isnan(got.z).all())
+    none = rasterize(Splats(**{n: c[:0] for n, c in columns.items()}), cams, background=background)
+    assert torch.equal(none.rgb, got.rgb)
+
+
+def test_rows_in_front_of_the_near_plane_only() -> None:
+    columns, cams = scene(50), cameras()
+    z = cams.project(columns["mean"].numpy())[1][0]
+    limit = float(np.median(z))
+    sink = RowGrads()
+    rasterize(
+        Splats(**{n: c.requires_grad_() for n, c in columns.items()}), cams, near=limit, row_grads=sink
+    ).rgb.sum().backward()
+    assert sink.rows is not None and bool((z[sink.rows.numpy()] > limit).all()) and len(sink.rows) > 5
+
+
+def test_row_gradients_are_the_dense_ones() -> None:
+    """Several cameras, several backward passes, and bands left out."""
+    columns = {n: c.requires_grad_() for n, c in scene(3000, size=-4.0).items()}
+    one, other = cameras(), cameras(distance=0.5)
+    cams = Cameras(
+        np.concatenate([one.cam_from_world, other.cam_from_world]),
+        np.concatenate([one.K] * 2),
+        np.concatenate([one.size] * 2),
+    )
+    sink = RowGrads()
+    splats = Splats(**columns)
+    rasterize(splats, cams, sh_degree=1, row_grads=sink).rgb.square().sum().backward()
+    rasterize(splats, one, sh_degree=2, row_grads=sink).rgb.square().sum().backward()
+    assert all(c.grad is None for c in columns.values())
+    (
+        rasterize(splats, cams, sh_degree=1).rgb.square().sum() + rasterize(splats, one, sh_degree=2).rgb.square().sum()
+    ).backward()
+    assert sink.rows is not None and 0 < len(sink.rows) < 3000
+    assert bool((sink.rows[1:] > sink.rows[:-1]).all())
+    assert sink.grads["sh"].shape[1] == 9
+    for name, column in columns.items():
+        dense = column.grad
+        assert dense is not None
+        mine = torch.zeros_like(dense)
+        (mine[:, :9] if name == "sh" else mine)[sink.rows] = sink.grads[name]
+        assert torch.allclose(mine, dense, rtol=1e-5, atol=1e-6 * float(dense.abs().max())), name
+    sink.clear()
+    assert sink.rows is None and len(sink.grads) == 0
+
+
+def test_columns_that_come_out_of_a_module() -> None:
+    columns, cams = scene(100), cameras()
+    shift = torch.zeros(3, requires_grad=True)
+    rasterize(Splats(**(columns | {"mean": columns["mean"] + shift})), cams).rgb.square().sum().backward()
+    mean = columns["mean"].clone().requires_grad_()
+    rasterize(Splats(**(columns | {"mean": mean})), cams).rgb.square().sum().backward()
+    assert shift.grad is not None and mean.grad is not None
+    assert torch.allclose(shift.grad, mean.grad.sum(0), rtol=1e-4) and float(shift.grad.abs().max()) > 0
+
+
+def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {n: c.requires_grad_() for n, c in scene(5000, size=-3.5).items()}
+    cams = cameras(150, 90)
+    target = torch.rand(90, 150, 3, generator=torch.Generator().manual_seed(0))
+
+    def run(threads: int) -> list[Tensor]:
+        monkeypatch.setattr(jit, "threads", lambda: threads)
+        for module in (tiles,):
+            monkeypatch.setattr(module, "threads", lambda: threads)
+        pose = torch.as_tensor(cams.cam_from_world).float().requires_grad_()
+        sink = RowGrads()
+        got = rasterize(Splats(**columns), cams, cam_from_world=pose, row_grads=sink)
+        _, d_rgb, _, _ = photometric(got.rgb[0], target)
+        got.rgb.backward(d_rgb[None])
+        assert sink.rows is not None and pose.grad is not None
+        return [got.rgb.detach(), d_rgb, sink.rows, pose.grad, *sink.grads.values()]
+
+    alone = run(1)
+    for threads in (2, 5):
+        assert all(torch.equal(a, b) for a, b in zip(alone, run(threads), strict=True))
+
+
+def test_callers_in_several_threads() -> None:
+    columns, cams = scene(2000, size=-3.0), cameras(120, 80)
+    want = rasterize(Splats(**columns), cams).rgb
+    got: list[Tensor] = []
+    workers = [threading.Thread(target=lambda: got.append(rasterize(Splats(**columns), cams).rgb)) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(got) == 6 and all(torch.equal(image, want) for image in got)
+
+
+def test_an_error_in_a_kernel_reaches_the_caller() -> None:
+    def fail(start: int, stop: int) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        jit.spread(fail, 100)
+
+
+def test_every_tile_that_an_ellipse_touches_and_no_other() -> None:
+    """Against a count of pixels: no tile with a pixel at alpha >= ALPHA_MIN is missing, and nearly every listed tile
+    has one.
+    """
+    columns, cams = scene(400, seed=6, size=-1.5, spread=1.0), cameras(300, 200)
+    size = (300, 200)
+    camera = layout.camera_block(cams.cam_from_world[0], cams.K[0], size, 0.01)
+    visible = pipeline.see(pipeline.padded({n: c.numpy() for n, c in columns.items()}), camera, 0, False, False)
+    lists = tiles.tile_lists(visible, size)
+    listed = np.zeros((400, len(lists.offset) - 1), bool)
+    tile_of_pair = np.repeat(np.arange(len(lists.offset) - 1), np.diff(lists.offset))
+    listed[visible.rows[lists.splat], tile_of_pair] = True
+    flat = reference.project(
+        columns, torch.as_tensor(cams.cam_from_world[0]), torch.as_tensor(cams.K[0]), size, sh_degree=0
+    )
+    alpha = reference.alphas(flat, size).numpy()
+    padded = np.pad(alpha, ((0, 0), (0, -size[1] % 16), (0, -size[0] % 16)))
+    blocks = (
+        padded.reshape(len(alpha), -(-size[1] // 16), 16, -(-size[0] // 16), 16).max((2, 4)).reshape(len(alpha), -1)
+    )
+    wanted = np.zeros_like(listed)
+    wanted[flat.rows.numpy()] = blocks >= reference.ALPHA_MIN * 1.0001
+    assert not (wanted & ~listed).any()
+    assert (listed & ~wanted).sum() < 0.03 * wanted.sum()
+    boxes = visible.bound.sum()
+    assert listed.sum() < 0.9 * boxes
+
+
+def test_near_to_far() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.uniform(0.01, 1e4, 3000).astype(np.float32)
+    z[100:200] = z[50]
+    records = np.zeros((3000, layout.RECORD), np.float32)
+    records[:, layout.Z] = z
+    count = np.array([1024, 1000, 900], np.int32)
+    places = np.concatenate([np.arange(c) + layout.CHUNK * i for i, c in enumerate(count)])
+    order = np.empty(len(places), np.int32)
+    bits = records.reshape(-1).view(np.uint32)
+    tiles.depth_order(count, bits, order, np.empty((3, len(order)), np.uint32))
+    assert np.array_equal(order, places[np.argsort(z[places], kind="stable")])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "masked", "as_bytes"),
+    [(70, 53, False, False), (64, 33, True, False), (33, 17, False, True), (5, 4, False, False), (90, 40, True, True)],
+)
+def test_photometric(height: int, width: int, masked: bool, as_bytes: bool) -> None:
+    g = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, height // 4 + 2, width // 4 + 2, generator=g)
+    target = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0].permute(1, 2, 0).contiguous()
+    rgb = target + 0.1 * torch.randn(height, width, 3, generator=g)
+    if as_bytes:
+        target = (255 * target).round().to(torch.uint8)
+    mask = torch.rand(height, width, generator=g) > 0.3 if masked else None
+    loss, d_rgb, l1, ssim = photometric(rgb, target, mask, 0.3)
+    x = rgb.double().requires_grad_()
+    want = reference.photometric(x, target if as_bytes else target.double(), mask, 0.3)
+    want[0].backward()
+    assert x.grad is not None
+    for ours, theirs in zip((loss, l1, ssim), want, strict=True):
+        assert abs(ours - float(theirs.detach())) < 1e-6
+    assert (d_rgb - x.grad).abs().max() < GRADIENT * x.grad.abs().max()
+    if mask is not None:
+        assert bool((d_rgb[~mask] == 0).all())
+        rgb[~mask] = torch.nan  # what lies under the mask does not matter
+        again = photometric(rgb, target, mask, 0.3)
+        assert again[0] == loss and torch.equal(again[1], d_rgb)
+
+
+def test_ssim_is_that_of_scikit_image() -> None:
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(0)
+    a = rng.random((40, 50, 3))
+    b = np.clip(a + 0.1 * rng.normal(size=a.shape), 0, 1)
+    options = {
+        "channel_axis": -1,
+        "data_range": 1,
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+    }
+    _, full = structural_similarity(a, b, full=True, **options)
+    ours = reference.ssim_map(torch.as_tensor(a), torch.as_tensor(b)).numpy()
+    assert np.abs(ours - full)[5:-5, 5:-5].max() < 1e-9
+
+
+@pytest.mark.parametrize(("bands", "used"), [(16, 16), (16, 9), (16, 4), (16, 1), (9, 9), (4, 4), (1, 1)])
+def test_row_adam(bands: int, used: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    params = scene(100, bands=bands)
+    exact = {n: p.double() for n, p in params.items()}
+    moments = [{n: torch.zeros_like(p) for n, p in params.items()} for _ in range(2)]
+    exact_moments = [{n: torch.zeros_like(p) for n, p in exact.items()} for _ in range(2)]
+    count, exact_count = torch.zeros(100, dtype=torch.int32), torch.zeros(100, dtype=torch.int32)
+    lr = dict.fromkeys(NAMES, 0.01) | {"sh": torch.linspace(0.01, 0.02, bands)[:, None]}
+    untouched = {n: p[99].clone() for n, p in params.items()}
+    for step in range(4):
+        rows = torch.nonzero(torch.rand(100, generator=g) < 0.6)[:, 0]
+        rows = rows[rows != 99]
+        grads = {n: torch.randn(len(rows), *p.shape[1:], generator=g) * (step + 1) for n, p in params.items()}
+        grads["sh"] = grads["sh"][:, :used].contiguous()
+        row_adam(params, *moments, grads, rows, count, lr)
+        reference.row_adam(exact, *exact_moments, {n: v.double() for n, v in grads.items()}, rows, exact_count, lr)
+    assert torch.equal(count, exact_count)
+    for name in NAMES:
+        assert (params[name] - exact[name]).abs().max() < 1e-5
+        assert torch.equal(params[name][99], untouched[name])
+
+
+def test_row_adam_takes_gradients_in_factors() -> None:
+    columns = {n: c.requires_grad_() for n, c in scene(3000, size=-4.0).items()}
+    results = []
+    for asked in (False, True):
+        sink = RowGrads()
+        rasterize(Splats(**columns), cameras(), sh_degree=2, row_grads=sink).rgb.square().sum().backward()
+        assert sink.rows is not None and sink.grads.factors is not None
+        if asked:
+            sink.grads["sh"] *= 1
+            assert sink.grads.factors is None
+        params = {n: c.detach().clone() for n, c in columns.items()}
+        zeros = [{n: torch.zeros_like(c) for n, c in params.items()} for _ in range(2)]
+        row_adam(params, *zeros, sink.grads, sink.rows, torch.zeros(3000, dtype=torch.int32), dict.fromkeys(NAMES, 0.1))
+        results.append(params["sh"])
+    assert not torch.equal(results[0], columns["sh"])
+    assert torch.allclose(results[0], results[1], atol=1e-6)
+
+
+def test_what_cannot_be_rendered_is_said() -> None:
+    splats, cams = Splats(**scene(20)), cameras()
+    fisheye = Cameras(cams.cam_from_world, cams.K, cams.size, "fisheye")
+    with pytest.raises(InputError, match="pinhole"):
+        rasterize(splats, fisheye)
+    two = Cameras(cams.cam_from_world.repeat(2, 0), cams.K.repeat(2, 0), np.array([[20, 10], [10, 20]], np.int32))
+    with pytest.raises(InputError, match="one size"):
+        rasterize(splats, two)
+    with pytest.raises(ValueError, match="background"):
+        rasterize(splats, cams, background=torch.zeros(4))
+
+
+def test_cuda_without_gsplat_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from render import rasterize_cuda
+
+    monkeypatch.setitem(sys.modules, "gsplat", None)
+    with pytest.raises(MissingPart, match="gsplat"):
+        rasterize_cuda.rasterize_cuda(Splats(**scene(5)), None, None, None)
+
+
+def test_the_cache_is_complete_after_a_warm_up() -> None:
+    jit.warm_up()
+    assert jit.kernels_are_compiled() and any(jit.CACHE.rglob("*.nbi"))
