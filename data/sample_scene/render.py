@@ -130,7 +130,7 @@ def load(parts: list[Part], scratch: Path) -> Any:
             "face_normals": flat,
             "bsdf": surface(part.material),
         }
-    return mi.load_dict(scene)
+    return mi.load_dict(scene, parallel=False)  # in parallel the lights come in any order, and the noise with them
 
 
 def sensor(cam_from_world: Array, size: tuple[int, int], spp: int) -> Any:
