@@ -44,24 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The `recon` command. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    if words[0] == "--version":
-        print(__version__)
-        return 0
-    verb, rest = words[0], words[1:]
-    if verb not in VERBS:
-        import difflib
-
-        close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f" Did you mean `recon {close[0]}`?" if close else ""
-        print(f"recon has no verb {verb!r}.{hint} `recon --help` lists them.", file=sys.stderr)
-        return 2
-    target, summary = VERBS[verb]
     try:
-        return resolve(target)(verb, summary, rest) or 0
+        return _dispatch([word for word in words if word != "--debug"])
     except ReconError as error:
         if debug:
             raise
@@ -70,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where it stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output has gone, as in `recon --help | head`
+        sys.stdout = None
         return 0
     except Exception as error:
         if debug:
@@ -82,6 +66,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(), flush=True)
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        import difflib
+
+        close = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f" Did you mean `recon {close[0]}`?" if close else ""
+        raise ReconError(f"recon has no verb {verb!r}.{hint} `recon --help` lists them.")
+    target, summary = VERBS[verb]
+    return resolve(target)(verb, summary, rest) or 0
 
 
 if __name__ == "__main__":

@@ -42,7 +42,6 @@ def findings() -> Iterator[Finding]:
     yield from _packages()
     yield from _cuda()
     yield _optional("pi_heif", "HEIC photos (iPhone)", "heic")
-    yield _optional("lpips", "the LPIPS metric", "lpips")
 
 
 def _threads() -> int:
