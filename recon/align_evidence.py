@@ -131,6 +131,7 @@ def metrics_of(world: World, evidence: dict[str, Any]) -> dict[str, Any]:
         "origin": list(world.origin) if world.origin else None,
         "scale_from": evidence["scale_from"],
         "up_from": evidence["up_from"],
+        "focal_length_over_exif": evidence["focal_length_over_exif"],
     }
     if "residuals_m" in evidence["gps"]:
         gps = evidence["gps"]
