@@ -50,7 +50,7 @@ def sfm(capture: Capture, options: SfmOptions, job: Job) -> Reconstruction:
 
     Raises SfmError when fewer than three photos can be placed, saying what was found and what to do.
     """
-    from recon.sfm.colours import coloured
+    from recon.sfm.colours import mean_colours
     from recon.sfm.given_poses import with_given_poses
     from recon.sfm.ladder import reconstruct
     from recon.sfm.undistort import output_cameras, pinhole_of, undistort_photos, undistorted_model
@@ -62,9 +62,9 @@ def sfm(capture: Capture, options: SfmOptions, job: Job) -> Reconstruction:
     pinhole = pinhole_of(model.cameras)
     output = output_cameras(pinhole, options.image_long_side)
     straight = undistorted_model(model, output)
-    undistort_photos(capture, model, pinhole, output, job.folder, job)
+    colours = undistort_photos(capture, model, straight, pinhole, job.folder, job)
     if capture.prior is None or not len(capture.prior.xyz):
-        rgb = coloured(straight, capture, job.folder / "images")
+        rgb = mean_colours(straight, capture, colours)
         model, straight = replace(model, rgb=rgb), replace(straight, rgb=rgb)
     write_colmap(model, job.folder / "distorted")
     write_colmap(straight, job.folder / "sparse", SUFFIX)

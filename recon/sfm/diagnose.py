@@ -43,7 +43,9 @@ def _reason(
         return f"no features to speak of ({features} found): black, blurred or without texture"
     partners = {pair[0] + pair[1] - row: n for pair, n in links.items() if row in pair}
     if not partners:
-        return f"{features} features, but no matches with any other photo: it shows another place, or too little overlap"
+        return (
+            f"{features} features, but no matches with any other photo: it shows another place, or too little overlap"
+        )
     best = sorted(partners, key=lambda r: -partners[r])
     inside = [r for r in best if r in placed]
     group = max((g for g in groups if row in g), key=len, default=set())
@@ -81,8 +83,13 @@ def no_model(capture: Capture, database: Path) -> SfmError:
         )
     with opened(database) as db:
         kinds = [g.config for g in db.read_two_view_geometries()[1]]
-    turned = {pycolmap.TwoViewGeometryConfiguration.PANORAMIC, pycolmap.TwoViewGeometryConfiguration.PLANAR_OR_PANORAMIC}
-    share = np.mean([kind in turned for kind in kinds if kind != pycolmap.TwoViewGeometryConfiguration.DEGENERATE] or [0])
+    turned = {
+        pycolmap.TwoViewGeometryConfiguration.PANORAMIC,
+        pycolmap.TwoViewGeometryConfiguration.PLANAR_OR_PANORAMIC,
+    }
+    share = np.mean(
+        [kind in turned for kind in kinds if kind != pycolmap.TwoViewGeometryConfiguration.DEGENERATE] or [0]
+    )
     if share > 0.5:
         return SfmError(
             f"{head}{len(links)} pairs match, but nearly all as if the camera had only turned or stood still, or as if it saw "

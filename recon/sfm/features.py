@@ -10,8 +10,12 @@ means the same for a small and a large photo; the result is scaled to the photo'
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +30,7 @@ from recon.capture import Capture
 from recon.errors import SfmError
 from recon.job import Job
 from recon.photos import BIG_PIXELS, read_mask, read_photo, workers
+from recon.sfm.worker import quiet
 
 if TYPE_CHECKING:
     import pycolmap
@@ -64,19 +69,22 @@ def row_name(row: int) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[pycolmap.Database]:
-    """The database, closed at the end. Raises SfmError when it cannot be opened."""
+    """The database, closed at the end. Raises OSError when the disk is full, SfmError when the file is damaged."""
     import pycolmap
 
     try:
-        database = pycolmap.Database.open(path)
+        with quiet(), pycolmap.Database.open(path) as database:
+            yield database
     except RuntimeError as error:
-        raise SfmError(f"The feature database {path} cannot be opened ({error}). Is the disk full? Then run again.") from error
-    with database:
-        yield database
+        if "full" in str(error) or not shutil.disk_usage(path.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise SfmError(f"The feature database {path} cannot be used ({error}). Run `recon sfm` with --redo.") from error
 
 
-def create_database(path: Path, capture: Capture) -> None:
-    """Cameras (one per camera_id, SIMPLE_RADIAL, centred), images and frames, without features; ids are rows + 1."""
+def create_database(
+    path: Path, capture: Capture, camera_of: Callable[[Capture, int], pycolmap.Camera] | None = None
+) -> None:
+    """Cameras (one per camera_id, from `camera_of` or guessed), images and frames, without features; ids are rows + 1."""
     import pycolmap
 
     part = path.with_name(f"{path.name}.part")
@@ -84,7 +92,7 @@ def create_database(path: Path, capture: Capture) -> None:
         leftover.unlink()
     with opened(part) as database:
         for camera_id in np.unique(capture.camera_id):
-            camera = guessed_camera(capture, int(camera_id))
+            camera = (camera_of or guessed_camera)(capture, int(camera_id))
             database.write_camera(camera, use_camera_id=True)
             rig = pycolmap.Rig(rig_id=camera.camera_id)
             rig.add_ref_sensor(camera.sensor_id)
@@ -99,7 +107,10 @@ def create_database(path: Path, capture: Capture) -> None:
 
 
 def guessed_camera(capture: Capture, camera_id: int) -> pycolmap.Camera:
-    """The camera before any adjustment: the median of its photos' focal priors, or FOCAL_GUESS times the longer side."""
+    """The SIMPLE_RADIAL camera before any adjustment: centred, its focal length the median of its photos' priors, or
+
+    FOCAL_GUESS times the longer side where there are none.
+    """
     import pycolmap
 
     rows = np.flatnonzero(capture.camera_id == camera_id)
@@ -128,12 +139,23 @@ def write_features(database: pycolmap.Database, row: int, keypoints: Keypoints, 
     """Keypoints first, as extract() looks for the descriptors to see whether a photo is done."""
     import pycolmap
 
-    if database.exists_keypoints(row + 1):
+    if database.exists_keypoints(row + 1):  # a kill between the two writes left them
         database.update_keypoints(row + 1, keypoints)
     else:
         database.write_keypoints(row + 1, keypoints)
     kind = pycolmap.FeatureExtractorType.SIFT
     database.write_descriptors(row + 1, pycolmap.FeatureDescriptors(kind, descriptors))
+
+
+def forget_features(path: Path, rows: Sequence[int]) -> None:
+    """Take the features of these photos out, which pycolmap has no call for. Nobody may have the database open."""
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            for table in ("keypoints", "descriptors"):
+                connection.executemany(f"DELETE FROM {table} WHERE image_id = ?", [(row + 1,) for row in rows])
+    finally:
+        connection.close()
 
 
 def detect_all(
@@ -176,7 +198,7 @@ def detect_photo(
     if mask_path:
         mask = read_mask(mask_path, (int(size[0]), int(size[1])))
         use = mask if use is None else use & mask
-    return detect(grey, size, use, spec)
+    return detect(np.asarray(grey, np.uint8), size, use, spec)
 
 
 def detect(
@@ -186,7 +208,7 @@ def detect(
     import cv2
 
     # Without the precise upscaling, keypoints lie 0.25 pixels off (measured with Gaussian blobs at known places).
-    sift = cv2.SIFT.create(0, 3, spec.contrast, 10, 1.6, True)
+    sift = cv2.SIFT.create(0, 3, spec.contrast, 10, 1.6, enable_precise_upscale=True)
     found, described = sift.detectAndCompute(grey, None)
     if not found:
         return np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
@@ -201,10 +223,12 @@ def detect(
     order = order[: spec.count]
     scale = fit_size(size, WORK_SIDE) / (width, height)
     keypoints = np.column_stack([small * scale, raw[:, 2] * scale.mean(), np.radians(raw[:, 3])])[order]
-    return keypoints.astype(np.float32), root_sift(described[order])
+    return keypoints.astype(np.float32), root_sift(np.asarray(described[order], np.float32))
 
 
-def spread(xy: NDArray[np.float64], response: NDArray[np.float64], size: tuple[int, int], count: int) -> NDArray[np.intp]:
+def spread(
+    xy: NDArray[np.float64], response: NDArray[np.float64], size: tuple[int, int], count: int
+) -> NDArray[np.intp]:
     """All features, best first, when `count` will be taken: the strongest of every cell of a grid, then the second ones, ...
 
     Features spread over the photo hold its pose better than the strongest, which crowd.

@@ -1,21 +1,24 @@
 """From a capture without poses to one model of all its photos: a ladder whose rungs are climbed only while photos stay out.
 
-    base      features, matches of the chosen pairs        -> place
-    pairs     all pairs of the photos that stayed out      -> place again
-    features  more features in these photos and those like them, or in all when most stayed out -> place again
+    place       one camera after the other, on matches of the chosen pairs
+    features    (most photos stayed out) more features in all photos; place again
+    relaxed     add cameras with relaxed thresholds
+    merge       merge models that were built apart
+    global      all cameras at once
+    pairs       match the photos that stayed out with all others; place, relaxed, merge, global again
+    features    (few stayed out) more features in these photos and those like them; the same again
 
-and "place" is itself a ladder: one camera after the other; the same with relaxed thresholds; merging of separate models; all
-cameras at once. A later model replaces the best so far only when it places more photos that its matches bear out.
+A later model replaces the best so far only when it places more photos that their matches bear out.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +40,7 @@ from recon.sfm.mapping import (
 )
 from recon.sfm.matching import MIN_INLIERS, match, verified_pairs
 from recon.sfm.merge import merged
-from recon.sfm.more import extend_features
+from recon.sfm.more import extended_database, richer_database, with_all_keypoints
 from recon.sfm.pairs import choose_pairs, every_pair
 from recon.sfm.refine import refine
 from recon.sparse import SparseModel, from_pycolmap
@@ -54,7 +57,7 @@ TRUSTED = 0.5
 """Share of a photo's matches that the model must bear out; a photo placed wrongly has less than a tenth."""
 MOST = 0.5
 """Share of the photos from which a model counts as the trunk that others are added to."""
-RUNGS = ("relaxed", "merge", "global", "pairs", "features")
+RUNGS = ("features", "relaxed", "merge", "global", "pairs")
 """All rungs above the first attempt."""
 
 
@@ -87,6 +90,11 @@ class Search:
         return registered(self.best) if self.best else set()
 
     @property
+    def most_missing(self) -> bool:
+        """Whether the best model is too small to be a trunk that others are added to."""
+        return len(self.missing) > (1 - MOST) * len(self.capture)
+
+    @property
     def missing(self) -> list[int]:
         return sorted(set(range(len(self.capture))) - self.rows)
 
@@ -106,6 +114,11 @@ class Search:
             self.best = trimmed[0]
         self.others += trimmed[1:] if better else trimmed
         return better
+
+    def adopt_keypoints(self) -> None:
+        """Make the models fit a database in which photos have more keypoints than before; they cannot be kept otherwise."""
+        self.best = with_all_keypoints(self.best, self.database) if self.best else None
+        self.others = [with_all_keypoints(model, self.database) for model in self.others]
 
     def _trusted(self, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
         """The model without photos that most of their matches contradict."""
@@ -134,6 +147,9 @@ def reconstruct(
     job.say(f"Matching {len(choice.pairs)} pairs of {len(capture)} photos ({choice.kind}: {choice.reason}).")
     match(database, choice.pairs, job, options.sfm_seed)
     place(search, "base")
+    if "features" in rungs and search.most_missing:
+        _more_features_everywhere(search)
+    climb(search, "base")
     if "pairs" in rungs and search.missing:
         _more_pairs(search)
     if "features" in rungs and search.missing:
@@ -150,40 +166,53 @@ def reconstruct(
 
 
 def place(search: Search, level: str) -> None:
-    """Place cameras with the database as it is, by more and more means while photos that match stay out."""
-    total = len(search.capture)
-
-    def attempt(name: str, **more: object) -> list[pycolmap.Reconstruction]:
-        folder = search.job.scratch / f"{level}-{name}"
-        return incremental(search.database, folder, search.job, search.map_options, total=total, **more)  # type: ignore[arg-type]
-
+    """One camera after the other (or, when asked for, all at once), with the database as it is."""
     if search.options.mapper == "global":
         search.offer(_global(search, level))
     else:
-        search.offer(attempt("incremental"))
-    steps: dict[str, Callable[[], list[pycolmap.Reconstruction]]] = {
-        "relaxed": lambda: attempt("relaxed", extra=RELAXED, start=_trunk(search, level)),
-        "merge": lambda: merged(search.best, search.others, search.database, search.job, search.map_options),
-        "global": lambda: _global(search, level),
+        search.offer(_incremental(search, f"{level}-incremental"))
+
+
+def climb(search: Search, level: str) -> None:
+    """Further means of placing with the database as it is, while photos that match others stay out."""
+    steps: dict[str, tuple[str, Callable[[], list[pycolmap.Reconstruction]]]] = {
+        "relaxed": (
+            "adding them with relaxed thresholds",
+            lambda: _incremental(search, f"{level}-relaxed", RELAXED, _trunk(search, f"{level}-relaxed")),
+        ),
+        "merge": (
+            "merging separate models",
+            lambda: merged(search.best, search.others, search.database, search.job, search.map_options),
+        ),
+        "global": ("placing all cameras at once", lambda: _global(search, level)),
     }
     for name in (name for name in steps if name in search.rungs):
         if not search.linked() or (name == "global" and search.options.mapper != "auto"):
             continue
-        say = {
-            "relaxed": "trying relaxed thresholds",
-            "merge": "trying to merge separate models",
-            "global": "trying to place all cameras at once",
-        }
-        search.job.say(f"{count(len(search.missing), 'photo')} not placed yet: {say[name]}.")
-        search.climbed.append(f"{level}-{name}")
-        before = len(search.rows)
-        search.offer(steps[name]())
-        search.job.say(f"  {len(search.rows) - before} more placed.")
+        with _rung(search, name, level, steps[name][0]):
+            search.offer(steps[name][1]())
+
+
+@contextmanager
+def _rung(search: Search, name: str, level: str, words: str) -> Iterator[None]:
+    """Says what is tried and what came of it."""
+    search.climbed.append(f"{name} ({level})")
+    before = len(search.rows)
+    search.job.say(f"{count(len(search.missing), 'photo')} not placed yet: {words}.")
+    yield
+    search.job.say(f"  {len(search.rows) - before} more placed.")
+
+
+def _incremental(
+    search: Search, folder: str, extra: dict[str, Any] | None = None, start: Path | None = None
+) -> list[pycolmap.Reconstruction]:
+    path = search.job.scratch / folder
+    return incremental(search.database, path, search.job, search.map_options, extra, start, len(search.capture))
 
 
 def _trunk(search: Search, level: str) -> Path | None:
     """The best model on disk, when it is big enough to add the others to."""
-    if search.best is None or len(search.rows) < MOST * len(search.capture):
+    if search.best is None or search.most_missing:
         return None
     folder = search.job.scratch / f"{level}-trunk"
     shutil.rmtree(folder, ignore_errors=True)
@@ -193,34 +222,39 @@ def _trunk(search: Search, level: str) -> Path | None:
 
 
 def _global(search: Search, level: str) -> list[pycolmap.Reconstruction]:
+    """All cameras at once; those that this leaves out, or places against their matches, are then added one by one."""
     folder = search.job.scratch / f"{level}-global"
-    return global_(search.database, folder, search.job, search.map_options, total=len(search.capture))
+    found = search.offer(global_(search.database, folder, search.job, search.map_options))
+    trunk = _trunk(search, f"{level}-global") if found and search.linked() else None
+    return [] if trunk is None else _incremental(search, f"{level}-global-more", RELAXED, trunk)
+
+
+def _more_features_everywhere(search: Search) -> None:
+    with _rung(search, "features", "all", "looking for more features in all photos"):
+        database = richer_database(search.database, search.capture, search.spec, search.job)
+        choice = choose_pairs(search.capture, search.options.matcher, database)
+        match(database, choice.pairs, search.job, search.options.sfm_seed)
+        search.database, search.others, search.best = database, [], None
+        place(search, "rich")
 
 
 def _more_pairs(search: Search) -> None:
-    """Match the photos that stayed out with all others."""
     missing, tried = set(search.missing), verified_pairs(search.database)
     pairs = [p for p in every_pair(len(search.capture)) if (p[0] in missing or p[1] in missing) and p not in tried]
     if not pairs:
         return
-    search.climbed.append("pairs")
-    search.job.say(f"{count(len(missing), 'photo')} not placed yet: matching them with all others ({len(pairs)} pairs).")
-    database = search.job.scratch / "pairs.db"
-    if not database.is_file():
-        copy_database(search.database, database)
-    match(database, pairs, search.job, search.options.sfm_seed)
-    _place_if_gained(search, database, "pairs")
+    with _rung(search, "pairs", "missing", f"matching them with all others ({len(pairs)} pairs)"):
+        database = search.job.scratch / "pairs.db"
+        if not database.is_file():
+            copy_database(search.database, database)
+        match(database, pairs, search.job, search.options.sfm_seed)
+        _place_if_gained(search, database, "pairs")
 
 
 def _more_features(search: Search) -> None:
-    search.climbed.append("features")
-    search.job.say(f"{count(len(search.missing), 'photo')} not placed yet: looking for more features.")
-    everywhere = len(search.missing) > (1 - MOST) * len(search.capture)
-    database = extend_features(search.database, search.capture, search.spec, search.missing, everywhere, search.job)
-    if everywhere:
-        choice = choose_pairs(search.capture, search.options.matcher, database)
-        match(database, choice.pairs, search.job, search.options.sfm_seed)
-    _place_if_gained(search, database, "features")
+    with _rung(search, "features", "missing", "looking for more features in them and in photos like them"):
+        database = extended_database(search.database, search.capture, search.spec, search.missing, search.job)
+        _place_if_gained(search, database, "features")
 
 
 def _place_if_gained(search: Search, database: Path, level: str) -> None:
@@ -234,9 +268,10 @@ def _place_if_gained(search: Search, database: Path, level: str) -> None:
         search.job.say("  No new matches.")
         return
     search.database = database
-    before = len(search.rows)
-    place(search, level)
-    search.job.say(f"  {len(search.rows) - before} more placed.")
+    search.adopt_keypoints()
+    trunk = _trunk(search, level)
+    search.offer(_incremental(search, f"{level}-incremental", None, trunk))
+    climb(search, level)
 
 
 def _finished(search: Search) -> pycolmap.Reconstruction:
@@ -252,7 +287,7 @@ def _finished(search: Search) -> pycolmap.Reconstruction:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         model.write(part)
-        os.rename(part, folder)
+        part.rename(folder)
     return pycolmap.Reconstruction(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,16 @@ from recon.files import sync_tree
 from recon.geometry import Array
 from recon.job import Job
 from recon.photos import workers
-from recon.sfm.background import run_beside
 from recon.sfm.features import opened
 from recon.sfm.pairs import Pair
+from recon.sfm.worker import run_worker
 
 if TYPE_CHECKING:
     import pycolmap
 
 MIN_MODEL = 3
 """Models of fewer photos are not kept."""
+LOG = "worker.log"
 AGREES_PX = 4.0
 """Sampson error, in working pixels, up to which a model explains a match."""
 
@@ -75,51 +77,55 @@ def incremental(
 
     The models are kept in `folder` as soon as they are whole; a call that finds them there reads them.
     """
-    import pycolmap
+    settings = dict(extra or {}) | {
+        "num_threads": options.num_threads,
+        "random_seed": options.seed,
+        "min_model_size": MIN_MODEL,
+        "extract_colors": False,
+    }
 
     def call(out: Path, task: Any) -> None:
-        settings = pycolmap.IncrementalPipelineOptions(extra or {})
-        settings.num_threads, settings.random_seed = options.num_threads, options.seed
-        settings.min_model_size, settings.extract_colors = MIN_MODEL, False
-        token, done = pycolmap.CancellationToken(), [0]
-
-        def count() -> None:
-            done[0] += 1
-
-        run_beside(
-            lambda: pycolmap.incremental_mapping(
-                database,
-                out,
-                out,
-                settings,
-                input_path=start or "",
-                initial_image_pair_callback=lambda: done.__setitem__(0, 2),
-                next_image_callback=count,
-                cancellation_token=token,
-            ),
-            lambda: task.update(min(done[0], total or done[0])),
-            token,
-        )
+        request = {"database": str(database), "out": str(out), "start": str(start or ""), "settings": settings}
+        run_worker("incremental", request, out / LOG, lambda done: task.update(min(done, total or done)))
 
     return _kept(folder, job, "placing cameras", total, call)
 
 
-def global_(
-    database: Path, folder: Path, job: Job, options: MapOptions, total: int | None = None
-) -> list[pycolmap.Reconstruction]:
+def global_(database: Path, folder: Path, job: Job, options: MapOptions) -> list[pycolmap.Reconstruction]:
     """Models by pycolmap's global mapper (Pan et al., Global structure-from-motion revisited, ECCV 2024), kept like those
 
     of incremental(). It works on a copy of the database, as it rewrites two-view geometries.
     """
-    import pycolmap
 
     def call(out: Path, task: Any) -> None:
         copy = copy_database(database, out / "database.db")
-        settings = pycolmap.GlobalPipelineOptions()
-        settings.mapper.num_threads, settings.mapper.random_seed = options.num_threads, options.seed
-        run_beside(lambda: pycolmap.global_mapping(copy, out, out, settings))
+        settings = {"mapper": {"num_threads": options.num_threads, "random_seed": options.seed}}
+        run_worker("global", {"database": str(copy), "out": str(out), "settings": settings}, out / LOG)
 
     return _kept(folder, job, "placing all cameras at once", None, call)
+
+
+def triangulated(
+    model: pycolmap.Reconstruction, database: Path, options: MapOptions, max_error: float = 4.0
+) -> pycolmap.Reconstruction:
+    """The model with the points that its poses give, which stay; the ones it had are dropped. `max_error`: working pixels."""
+    import pycolmap
+
+    settings = {
+        "num_threads": options.num_threads,
+        "random_seed": options.seed,
+        "extract_colors": False,
+        "mapper": {"filter_max_reproj_error": max_error},
+        "triangulation": {"merge_max_reproj_error": max_error, "complete_max_reproj_error": max_error},
+    }
+    with tempfile.TemporaryDirectory(prefix="recon-", dir=database.parent) as folder:
+        start, out = Path(folder) / "start", Path(folder) / "out"
+        start.mkdir()
+        out.mkdir()
+        model.write(start)
+        request = {"database": str(database), "model": str(start), "out": str(out), "settings": settings}
+        run_worker("triangulate", request, Path(folder) / LOG)
+        return pycolmap.Reconstruction(out)
 
 
 def _kept(
@@ -137,7 +143,7 @@ def _kept(
         for database in part.glob("database.db*"):
             database.unlink()
         sync_tree(part)
-        os.rename(part, folder)
+        part.rename(folder)
     models = [pycolmap.Reconstruction(path) for path in sorted(folder.iterdir()) if path.is_dir()]
     models = [model for model in models if model.num_reg_images() >= MIN_MODEL]
     return sorted(models, key=lambda m: (-m.num_reg_images(), -m.num_points3D()))

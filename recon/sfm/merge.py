@@ -10,9 +10,9 @@ import numpy as np
 
 from recon.geometry import Array, Sim3, fit_sim3
 from recon.job import Job
-from recon.sfm.background import run_beside
 from recon.sfm.features import opened
-from recon.sfm.mapping import MapOptions, registered
+from recon.sfm.mapping import MapOptions, registered, triangulated
+from recon.sfm.refine import adjust
 
 if TYPE_CHECKING:
     import pycolmap
@@ -24,6 +24,8 @@ MIN_SHARE = 0.3
 NEAR = 0.02
 """How far apart aligned points may lie, over their distance from the camera that sees them."""
 TRIALS = 500
+SEAM_PX = (12.0, 4.0)
+"""Reprojection errors allowed while the seam of two models closes."""
 
 
 def merged(
@@ -47,7 +49,7 @@ def merged(
             continue
         job.say(f"  Merging {model.num_reg_images()} and {other.num_reg_images()} photos.")
         _add_poses(model, other, sim)
-        model = run_beside(lambda model=model: _triangulate(model, database, options))
+        model = _settled(model, database, options)
         grew = True
     return [model] if grew else []
 
@@ -123,39 +125,22 @@ def _add_poses(a: pycolmap.Reconstruction, b: pycolmap.Reconstruction, a_from_b:
     for row in sorted(registered(b) - registered(a)):
         image = b.image(row + 1)
         pose = np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
-        frame = a.frame(a.image(row + 1).frame_id)
-        frame.rig_from_world = pycolmap.Rigid3d(a_from_b.cameras(pose[None])[0, :3])
-        a.register_frame(frame.frame_id)
+        cam_from_a = pycolmap.Rigid3d(a_from_b.cameras(pose[None])[0, :3])
+        if a.exists_image(row + 1):
+            frame = a.frame(a.image(row + 1).frame_id)
+            frame.rig_from_world = cam_from_a
+            a.register_frame(frame.frame_id)
+            continue
+        if not a.exists_camera(image.camera_id):
+            a.add_camera_with_trivial_rig(b.camera(image.camera_id))
+        keypoints = np.array([point.xy for point in image.points2D]).reshape(-1, 2)
+        copy = pycolmap.Image(name=image.name, keypoints=keypoints, camera_id=image.camera_id, image_id=row + 1)
+        a.add_image_with_trivial_frame(copy, cam_from_a)
 
 
-def _triangulate(
-    model: pycolmap.Reconstruction, database: Path, options: MapOptions
-) -> pycolmap.Reconstruction:
+def _settled(model: pycolmap.Reconstruction, database: Path, options: MapOptions) -> pycolmap.Reconstruction:
     """New points for all poses, then everything adjusted, twice, so that the seam closes."""
-    import pycolmap
-
-    for max_error in (12.0, 4.0):
-        settings = pycolmap.IncrementalPipelineOptions()
-        settings.num_threads, settings.random_seed, settings.extract_colors = options.num_threads, options.seed, False
-        settings.mapper.filter_max_reproj_error = max_error
-        settings.triangulation.merge_max_reproj_error = settings.triangulation.complete_max_reproj_error = max_error
-        model = triangulated(model, database, settings)
-        adjustment = pycolmap.BundleAdjustmentOptions()
-        adjustment.print_summary = False
-        adjustment.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
-        adjustment.ceres.solver_options.num_threads = options.num_threads
-        adjustment.ceres.solver_options.max_num_iterations = 50
-        pycolmap.bundle_adjustment(model, adjustment)
+    for max_error in SEAM_PX:
+        model = triangulated(model, database, options, max_error)
+        adjust(model, options)
     return model
-
-
-def triangulated(
-    model: pycolmap.Reconstruction, database: Path, settings: pycolmap.IncrementalPipelineOptions
-) -> pycolmap.Reconstruction:
-    """The model with the points that its poses give, which stay; the ones it had are dropped."""
-    import tempfile
-
-    import pycolmap
-
-    with tempfile.TemporaryDirectory(prefix="recon-") as folder:
-        return pycolmap.triangulate_points(model, database, folder, folder, True, settings)

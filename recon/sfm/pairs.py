@@ -135,7 +135,10 @@ def _ordered(pairs: Iterable[Pair]) -> set[Pair]:
 def similarity(database: Path, count: int) -> Array:
     """f64[N, N], how alike photos look: the dot products of their VLAD descriptors, at most 1."""
     with opened(database) as db:
-        read = lambda row: np.asarray(db.read_descriptors(row + 1).data, np.float32) / 512  # noqa: E731
+
+        def read(row: int) -> NDArray[np.float32]:
+            return np.asarray(db.read_descriptors(row + 1).data, np.float32) / np.float32(512)
+
         rng = np.random.default_rng(0)
         each = max(1, SAMPLES // max(count, 1))
         samples = [_sample(read(row), each, rng) for row in range(count)]

@@ -9,12 +9,13 @@ residuals say so, and the principal point would follow the motion: then it stays
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recon.sfm.background import quiet, run_beside
 from recon.sfm.mapping import MapOptions
+from recon.sfm.worker import quiet
 
 if TYPE_CHECKING:
     import pycolmap
@@ -39,15 +40,15 @@ def refine(model: pycolmap.Reconstruction, options: MapOptions) -> pycolmap.Reco
     rich = _rich_cameras(model)
     for camera_id in rich:
         _as_radial(model.camera(camera_id))
-    _adjust(model, options, free=[])
+    adjust(model, options)
     if rich and is_rigid(model):
         freed = pycolmap.Reconstruction(model)
-        spread = _adjust(freed, options, free=rich)
+        spread = adjust(freed, options, rich)
         kept = [camera_id for camera_id in rich if _believable(freed.camera(camera_id), spread[camera_id])]
         if kept == rich:
             model = freed
         elif kept:
-            _adjust(model, options, free=kept)
+            adjust(model, options, kept)
     observations = pycolmap.ObservationManager(model)
     observations.filter_all_points3D(MAX_ERROR_PX, MIN_ANGLE_DEG)
     observations.filter_observations_with_negative_depth()
@@ -87,7 +88,7 @@ def _believable(camera: pycolmap.Camera, deviation: float) -> bool:
     return deviation < MAX_DEVIATION * longer and float(np.hypot(x, y)) < MAX_SHIFT * longer
 
 
-def _adjust(model: pycolmap.Reconstruction, options: MapOptions, free: list[int]) -> dict[int, float]:
+def adjust(model: pycolmap.Reconstruction, options: MapOptions, free: Sequence[int] = ()) -> dict[int, float]:
     """Robust bundle adjustment in place; the principal points of the cameras `free` are adjusted, and those alone with them.
 
     Returns the standard deviation of these principal points in pixels (the worse axis), from the inverse of the normal
@@ -99,7 +100,11 @@ def _adjust(model: pycolmap.Reconstruction, options: MapOptions, free: list[int]
     settings.print_summary, settings.refine_principal_point = False, bool(free)
     settings.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     solver = settings.ceres.solver_options
-    solver.max_num_iterations, solver.function_tolerance, solver.num_threads = ITERATIONS, TOLERANCE, options.num_threads
+    solver.max_num_iterations, solver.function_tolerance, solver.num_threads = (
+        ITERATIONS,
+        TOLERANCE,
+        options.num_threads,
+    )
     config = pycolmap.BundleAdjustmentConfig()
     for image_id in model.reg_image_ids():
         config.add_image(image_id)
@@ -108,7 +113,8 @@ def _adjust(model: pycolmap.Reconstruction, options: MapOptions, free: list[int]
         if free and camera_id not in free:
             config.set_constant_cam_intrinsics(camera_id)
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(settings, config, model)
-    run_beside(adjuster.solve)
+    with quiet():
+        adjuster.solve()
     model.update_point_3d_errors()
     if not free:
         return {}

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,10 @@ def _fitted_pinhole(cameras: Cameras, row: int) -> tuple[Array, NDArray[np.int32
 
 
 def _reach(edge: Array) -> float:
-    """How far the picture goes towards one edge, whose undistorted points lie so far from the principal point (NaN: beyond 90 degrees)."""
+    """How far the picture goes towards one edge, whose undistorted points lie so far from the principal point.
+
+    NaN stands for rays at right angles to the axis and beyond.
+    """
     known = np.minimum(np.where(np.isfinite(edge), edge, MAX_REACH), MAX_REACH)
     return float(max(known.min(), KEEP_EDGE * known[len(known) // 2]))
 
@@ -99,9 +103,7 @@ def undistorted_model(model: SparseModel, pinhole: Cameras) -> SparseModel:
         rays = cameras.normalized(row, seen.xy[mine])
         xy[mine] = rays * np.diag(pinhole.K[row])[:2] + pinhole.K[row, :2, 2]
     known = np.isfinite(xy).all(1)
-    return replace(
-        model, cameras=pinhole, observations=Observations(seen.camera[known], seen.point[known], xy[known])
-    )
+    return replace(model, cameras=pinhole, observations=Observations(seen.camera[known], seen.point[known], xy[known]))
 
 
 @dataclass(frozen=True)
@@ -143,33 +145,45 @@ def radius_limit(cameras: Cameras, row: int) -> float:
 
 
 def undistort_photos(
-    capture: Capture, model: SparseModel, pinhole: Cameras, output: Cameras, folder: Path, job: Job
-) -> None:
+    capture: Capture, model: SparseModel, straight: SparseModel, pinhole: Cameras, folder: Path, job: Job
+) -> NDArray[np.uint8]:
     """Write folder/images/NAME.png for every photo of the model, and folder/masks/NAME.png for those that need one.
 
-    `pinhole` are the cameras at full size, `output` the same at the size to write. Photos that are there already stay.
+    `model`: as taken; `straight`: undistorted, at the size to write; `pinhole`: its cameras at full size. Photos that are
+    there already stay. Returns u8[O, 3], the colour at every observation of `straight`.
     """
     import cv2
 
     row_of = {name: row for row, name in enumerate(capture.names)}
-    threads, before = workers(), cv2.getNumThreads()
-    warp = _remembering(lambda row: None if is_pinhole(model.cameras, row) else warp_of(model.cameras, pinhole, row), model)
-    todo = [row for row, name in enumerate(model.names) if not (folder / "images" / f"{name}{SUFFIX}").is_file()]
+    warp = _remembering(
+        lambda row: None if is_pinhole(model.cameras, row) else warp_of(model.cameras, pinhole, row), model
+    )
+    seen, before = straight.observations, cv2.getNumThreads()
+    colours = np.zeros((len(seen.camera), 3), np.uint8)
+
+    def work(row: int) -> None:
+        path = folder / "images" / f"{model.names[row]}{SUFFIX}"
+        if path.is_file():
+            pixels = read_photo(path)
+        else:
+            size = (int(straight.cameras.size[row, 0]), int(straight.cameras.size[row, 1]))
+            pixels = _undistort(capture, row_of[model.names[row]], warp(row), size, folder)
+        mine = slice(*np.searchsorted(seen.camera, [row, row + 1]))
+        column, line = np.floor(seen.xy[mine]).astype(int).T
+        inside = np.clip(line, 0, pixels.shape[0] - 1), np.clip(column, 0, pixels.shape[1] - 1)
+        colours[mine] = pixels[inside][:, :3]
+
     big = bool(model.cameras.size.astype(np.int64).prod(1).max() > BIG_PIXELS)
     cv2.setNumThreads(1)
-    pool = ThreadPoolExecutor(1 if big else threads)
+    pool = ThreadPoolExecutor(1 if big else workers())
     try:
-        with job.task("undistorting photos", total=len(todo)) as task:
-            for _ in pool.map(
-                lambda row: _undistort(
-                    capture, row_of[model.names[row]], warp(row), tuple(output.size[row].tolist()), folder
-                ),
-                todo,
-            ):
+        with job.task("undistorting photos", total=len(model.names)) as task:
+            for _ in pool.map(work, range(len(model.names))):
                 task.advance()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(before)
+    return colours
 
 
 def _remembering(make: Callable[[int], Warp | None], model: SparseModel) -> Callable[[int], Warp | None]:
@@ -189,8 +203,8 @@ def _remembering(make: Callable[[int], Warp | None], model: SparseModel) -> Call
     return warp
 
 
-def _undistort(capture: Capture, row: int, warp: Warp | None, size: tuple[int, int], folder: Path) -> None:
-    """Mask first: a photo that is there counts as done."""
+def _undistort(capture: Capture, row: int, warp: Warp | None, size: tuple[int, int], folder: Path) -> Image8:
+    """Write one photo, its mask first (a photo that is there counts as done), and return its pixels."""
     name = capture.names[row]
     pixels = read_photo(capture.photo(row), int(capture.orientation[row]))
     use = np.ones(pixels.shape[:2], bool)
@@ -204,6 +218,7 @@ def _undistort(capture: Capture, row: int, warp: Warp | None, size: tuple[int, i
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as stream:
                 stream.write(png_bytes(image))
+    return pixels
 
 
 def resampled(
@@ -232,19 +247,17 @@ def remap(pixels: Image8, warp: Warp) -> Image8:
     """u8[h, w, C], bicubic; colours of a matte are weighted with its alpha, so that what lies behind it does not bleed in."""
     import cv2
 
-    mode = {"interpolation": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
-    if pixels.shape[2] == 3:
-        return np.asarray(cv2.remap(pixels, warp.map_x, warp.map_y, **mode))
-    return _straight(cv2.remap(_premultiplied(pixels), warp.map_x, warp.map_y, **mode))
+    source = pixels if pixels.shape[2] == 3 else _premultiplied(pixels)
+    out = cv2.remap(source, warp.map_x, warp.map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return _straight(np.asarray(out))
 
 
 def reduced(pixels: Image8, size: tuple[int, int]) -> Image8:
     """u8[h, w, C] of the given (width, height), by area; colours of a matte are weighted with its alpha."""
     import cv2
 
-    if pixels.shape[2] == 3:
-        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    return _straight(cv2.resize(_premultiplied(pixels), size, interpolation=cv2.INTER_AREA))
+    source = pixels if pixels.shape[2] == 3 else _premultiplied(pixels)
+    return _straight(np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA)))
 
 
 def _premultiplied(rgba: Image8) -> NDArray[np.float32]:
@@ -254,7 +267,10 @@ def _premultiplied(rgba: Image8) -> NDArray[np.float32]:
     return out
 
 
-def _straight(premultiplied: NDArray[np.float32]) -> Image8:
+def _straight(premultiplied: NDArray[Any]) -> Image8:
+    """u8 with straight alpha; u8[H, W, 3] stays as it is."""
+    if premultiplied.dtype == np.uint8:
+        return premultiplied
     alpha = np.clip(premultiplied[..., 3:], 0, 255)
     rgb = np.where(alpha >= 0.5, premultiplied[..., :3] * 255 / np.maximum(alpha, 0.5), 0)
     return np.clip(np.round(np.concatenate([rgb, alpha], -1)), 0, 255).astype(np.uint8)

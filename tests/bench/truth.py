@@ -1,4 +1,4 @@
-"""Published camera poses of the benchmark captures, in the project's conventions, and the errors of a reconstruction against them."""
+"""Published camera poses of benchmark captures in the project's conventions, and the errors of a reconstruction against them."""
 
 from __future__ import annotations
 

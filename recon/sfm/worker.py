@@ -1,0 +1,176 @@
+"""pycolmap's long calls, in a process of their own.
+
+Why: pycolmap ends its whole process when something goes wrong in one of its threads (a full disk while it writes matches), its
+global mapper cannot be stopped, and SQLite loses its locks where two copies of it (pycolmap's and Python's) work on one
+database in one process. A child process can be watched, stopped by Ctrl-C at once, and may die; what it has written stays.
+
+The child reads one request (JSON) from its standard input, and writes the number of photos done to its standard output,
+one line each. It ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np  # noqa: F401  (before pycolmap: the other way round saving PNGs aborts, seen with pycolmap 4.2.1)
+
+from recon.errors import SfmError
+
+POLL_SECONDS = 0.2
+ERRORS = 2
+"""glog's level from which pycolmap's messages go to the child's log; they are shown only when it dies."""
+FATAL = 3
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """pycolmap logs nothing but fatal errors inside, in this process."""
+    import pycolmap
+
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = FATAL
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before
+
+
+def run_worker(verb: str, request: dict[str, Any], log: Path, poll: Callable[[int], None] = lambda done: None) -> None:
+    """Run one of VERBS in a child process; `poll` is called now and then with the number that the child told last.
+
+    Raises OSError (ENOSPC) when the disk is full, SfmError when the child dies otherwise.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with open(log, "wb") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "recon.sfm.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+    assert child.stdin and child.stdout
+    done = [0]
+    reader = threading.Thread(target=_read_counts, args=(child.stdout, done), daemon=True)
+    reader.start()
+    try:
+        with contextlib.suppress(BrokenPipeError):  # a child that died at once is reported below
+            child.stdin.write(json.dumps({"verb": verb, "request": request}).encode() + b"\n")
+            child.stdin.flush()
+        while child.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(POLL_SECONDS)
+            poll(done[0])
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        reader.join()
+        child.stdin.close()
+        child.stdout.close()
+    if child.returncode != 0:
+        raise died(verb, child.returncode, log.read_text(errors="replace"))
+
+
+def _read_counts(stream: IO[bytes], done: list[int]) -> None:
+    for line in stream:
+        if line.strip().isdigit():
+            done[0] = int(line)
+
+
+def died(verb: str, code: int, words: str) -> Exception:
+    """What to raise for a child that ended with `code` and left these words."""
+    if any(sign in words for sign in ("disk is full", "No space left", "disk I/O error", "Disk quota")):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if "MemoryError" in words or "bad_alloc" in words or code == -9:
+        return SfmError(
+            f"pycolmap ran out of memory ({verb}). Close other programs, or use fewer features (--features 2000) or photos."
+        )
+    last = next((line for line in reversed(words.splitlines()) if "Error" in line or "what():" in line), "no message")
+    return SfmError(
+        f"pycolmap stopped ({verb}, exit {code}): {last.strip()}. Run again; if it stays, report these words."
+    )
+
+
+def _match(database: str, listing: str, block: int, min_inliers: int, seed: int, threads: int) -> None:
+    import pycolmap
+
+    matching = pycolmap.FeatureMatchingOptions()
+    matching.num_threads = threads
+    pairing = pycolmap.ImportedPairingOptions()
+    pairing.match_list_path, pairing.block_size = listing, block
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.min_num_inliers = min_inliers
+    verification.ransac.random_seed = seed
+    pycolmap.match_image_pairs(database, matching, pairing, verification, pycolmap.Device.cpu)
+
+
+def _incremental(database: str, out: str, start: str, settings: dict[str, Any]) -> None:
+    import pycolmap
+
+    placed = [0]
+
+    def tell(number: int) -> None:
+        placed[0] = number
+        print(number, flush=True)  # noqa: T201  (the parent reads it)
+
+    pycolmap.incremental_mapping(
+        database,
+        out,
+        out,
+        pycolmap.IncrementalPipelineOptions(settings),
+        input_path=start,
+        initial_image_pair_callback=lambda: tell(2),
+        next_image_callback=lambda: tell(placed[0] + 1),
+    )
+
+
+def _global(database: str, out: str, settings: dict[str, Any]) -> None:
+    import pycolmap
+
+    pycolmap.global_mapping(database, out, out, pycolmap.GlobalPipelineOptions(settings))
+
+
+def _triangulate(database: str, model: str, out: str, settings: dict[str, Any]) -> None:
+    import pycolmap
+
+    start = pycolmap.Reconstruction(model)
+    pycolmap.triangulate_points(start, database, out, out, True, pycolmap.IncrementalPipelineOptions(settings))
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "match": _match,
+    "incremental": _incremental,
+    "global": _global,
+    "triangulate": _triangulate,
+}
+
+
+def main() -> None:
+    """The child's side."""
+    import pycolmap
+
+    asked = json.loads(sys.stdin.readline())
+
+    def end_with_parent() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    pycolmap.logging.minloglevel = ERRORS
+    pycolmap.set_random_seed(asked["request"].pop("process_seed", 0))
+    VERBS[asked["verb"]](**asked["request"])
+
+
+if __name__ == "__main__":
+    main()
