@@ -69,8 +69,12 @@ class Job:
         return path
 
     def finish(self) -> None:
-        """Remove the scratch folder and what killed writes left. The workspace calls this when the stage has returned."""
+        """Remove the scratch folder and what killed writes left: for a stage run without a workspace."""
         remove_tree(self.folder / "scratch")
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what killed writes left. The workspace calls this when the stage has returned."""
         for folder in [self.folder, *(path for path in self.folder.rglob("*") if path.is_dir())]:
             remove_parts(folder)
 

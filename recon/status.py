@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from recon.errors import WorkspaceError
 from recon.stages import STAGES
 from recon.workspace import Workspace
 
@@ -36,7 +37,11 @@ def status_rows(workspace: Workspace) -> Iterator[tuple[str, str, str, str, str]
         working = _working(workspace, stage.name, stage.named)
         for name in sorted({*names, *working}) or ["main"]:
             title = f"{stage.name}/{name}" if stage.named else stage.name
-            record = workspace.record(stage.name, name) if name in names else None
+            try:
+                record = workspace.record(stage.name, name) if name in names else None
+            except WorkspaceError:
+                yield title, "damaged", "", "", "stop: its stage.json cannot be read; --redo remakes this"
+                continue
             if record is None:
                 state, rerun = ("unfinished", "go on with it") if name in working else ("-", "run it")
                 yield title, state, "", "", rerun
@@ -57,6 +62,6 @@ def _working(workspace: Workspace, stage: str, named: bool) -> list[str]:
 
 def _has_key(folder: Any) -> bool:
     try:
-        return bool(json.loads((folder / "building.json").read_text())["key"])
+        return bool(json.loads((folder / "building.json").read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError):
         return False

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,13 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from recon import __version__
-from recon.errors import ReconError, WorkspaceError
+from recon.errors import WorkspaceError
 from recon.files import remove_parts, remove_tree, sha256_file, sha256_json, sync_folder, sync_tree, write_json
 from recon.job import Job, NoProgress, Progress
 from recon.stages import STAGES, Stage, resolve
+from recon.system import cpu_seconds, machine, system_errors, versions
+from recon.wording import shown
 
 FORMAT = 1
 """Version of the layout. A workspace of a higher one is refused."""
+NEEDED = frozenset({"key", "result", "version", "options", "inputs", "metrics", "wall_seconds"})
+"""What a stage.json must say to be one."""
 
 
 def key_options(options: Any) -> dict[str, Any]:
@@ -71,8 +74,16 @@ class Workspace:
 
     def _check_format(self) -> None:
         marker = self.root / "recon.json"
+        if self.root.exists() and not self.root.is_dir():
+            raise WorkspaceError(f"{self.root} is a file; expected a folder. Choose another one with -w.")
         try:
-            found = json.loads(marker.read_text())["format"]
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise WorkspaceError(
+                f"The path {shown(str(self.root))} is not valid UTF-8. Choose another folder with -w."
+            ) from None
+        try:
+            found = int(json.loads(marker.read_text(encoding="utf-8"))["format"])
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -101,13 +112,15 @@ class Workspace:
         """The finished stage's stage.json, or None."""
         path = self.folder(stage, name) / "stage.json"
         try:
-            return json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(record, dict) or not record.keys() >= NEEDED:
+                raise ValueError("it is no record of a stage")
+            return record
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise WorkspaceError(
-                f"{path} is damaged ({error}). Run `recon {stage}` with --redo to remake it."
-            ) from error
+            verb = f"recon {stage} PHOTOS" if stage == "ingest" else f"recon {stage}"
+            raise WorkspaceError(f"{path} is damaged ({error}). Run `{verb}` with --redo to remake it.") from error
 
     def load(self, stage: str, name: str = "main") -> Any:
         """The stage's result. Raises WorkspaceError, naming the verb to run, when it is not there."""
@@ -142,20 +155,26 @@ class Workspace:
             return []
         stale = []
         for need in STAGES[stage].needs:
-            current = self.record(need, name)
+            try:
+                current = self.record(need, name)
+            except WorkspaceError:  # damaged: to be remade, and so is what was made from it
+                current = None
             if current is None or current["result"] != record["inputs"].get(need) or self.stale_inputs(need, name):
                 stale.append(need)
         return stale
 
     def plan(self, stage: str, options: Any, inputs: dict[str, str], name: str = "main") -> Plan:
         """What run() would do with these options and input keys."""
-        key = stage_key(STAGES[stage], options, inputs)
-        record = self.record(stage, name)
+        key, folder = stage_key(STAGES[stage], options, inputs), self.building(stage, name)
+        try:
+            record = self.record(stage, name)
+        except WorkspaceError:
+            return Plan("redo", key, inputs, ("its stage.json is damaged",))
         if record is not None:
             if record["key"] == key:
                 return Plan("reuse", key, inputs)
             return Plan("redo", key, inputs, tuple(_changes(record, STAGES[stage], options, inputs)))
-        if _building_key(self.building(stage, name)) == key:
+        if _building_key(folder) == key:
             return Plan("resume", key, inputs)
         return Plan("run", key, inputs)
 
@@ -164,7 +183,7 @@ class Workspace:
         """Hold the workspace for one writer, repair what a kill left, and turn system errors into sentences."""
         import filelock
 
-        with _system_errors(self.root):
+        with system_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             if not self.exists and _is_foreign(self.root):
                 raise WorkspaceError(
@@ -192,7 +211,6 @@ class Workspace:
     def _repair(self) -> None:
         """Finish what a kill cut short: a result that was whole takes its place, one put aside without a successor comes back."""
         for stage, name, built in list(_results(self.root / ".building")):
-            (built / "building.json").unlink(missing_ok=True)
             self._swap(built, stage, name)
         for stage, name, aside in list(_results(self.root / ".old")):
             final = self.folder(stage, name)
@@ -232,7 +250,7 @@ class Workspace:
         progress = progress or NoProgress()
         earlier = _open_building(folder, plan.key)
         job = Job(folder, progress)
-        wall, cpu = time.monotonic(), _cpu_seconds()
+        wall, cpu = time.monotonic(), cpu_seconds()
         try:
             loaded = arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs)
             resolve(row.run)(*loaded, options, job)
@@ -240,15 +258,15 @@ class Workspace:
             with contextlib.suppress(OSError):
                 spent = {
                     "wall_seconds": earlier["wall_seconds"] + time.monotonic() - wall,
-                    "cpu_seconds": earlier["cpu_seconds"] + _cpu_seconds() - cpu,
+                    "cpu_seconds": earlier["cpu_seconds"] + cpu_seconds() - cpu,
                 }
                 write_json(folder / "building.json", {"key": plan.key, **spent})
             raise
-        job.finish()
+        job.tidy()
         outputs = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path != folder / "building.json"
+            if path.is_file() and path != folder / "building.json" and not path.is_relative_to(folder / "scratch")
         }
         record = {
             "stage": stage,
@@ -258,22 +276,26 @@ class Workspace:
             "options": _plain(dataclasses.asdict(options)),
             "inputs": inputs,
             "outputs": outputs,
-            "versions": _versions(),
+            "versions": versions(),
             "seed": getattr(options, "seed", None),
             "wall_seconds": round(earlier["wall_seconds"] + time.monotonic() - wall, 2),
-            "cpu_seconds": round(earlier["cpu_seconds"] + _cpu_seconds() - cpu, 2),
+            "cpu_seconds": round(earlier["cpu_seconds"] + cpu_seconds() - cpu, 2),
             "warnings": job.warnings,
             "metrics": _plain(job.metrics),
-            **_machine(options),
+            **machine(options),
             **(provenance or {}),
         }
         write_json(folder / "stage.json", record)
-        (folder / "building.json").unlink()
         self._swap(folder, stage, name)
         return record
 
     def _swap(self, built: Path, stage: str, name: str) -> None:
-        """Put a built folder in place; the old one is put aside until the new one stands."""
+        """Put a built folder in place; the old one is put aside until the new one stands.
+
+        The checkpoints go only now that stage.json is there: a kill before it must find them.
+        """
+        remove_tree(built / "scratch")
+        (built / "building.json").unlink(missing_ok=True)
         sync_tree(built)
         final, old = self.folder(stage, name), self.root / ".old" / _relative(stage, name)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -312,7 +334,7 @@ def _title(stage: str, name: str) -> str:
 
 def _building_key(folder: Path) -> str | None:
     try:
-        return json.loads((folder / "building.json").read_text())["key"]
+        return json.loads((folder / "building.json").read_text(encoding="utf-8"))["key"]
     except (OSError, ValueError, KeyError):
         return None
 
@@ -320,7 +342,7 @@ def _building_key(folder: Path) -> str | None:
 def _open_building(folder: Path, key: str) -> dict[str, float]:
     """Make the building folder ready: kept when it is of the same key, emptied otherwise. Returns the seconds spent before."""
     if _building_key(folder) == key:
-        data = json.loads((folder / "building.json").read_text())
+        data = json.loads((folder / "building.json").read_text(encoding="utf-8"))
         return {name: float(data.get(name, 0)) for name in ("wall_seconds", "cpu_seconds")}
     remove_tree(folder)
     folder.mkdir(parents=True)
@@ -360,57 +382,7 @@ def _is_foreign(root: Path) -> bool:
 
 def _writer(root: Path) -> str:
     try:
-        data = json.loads((root / ".writer.json").read_text())
+        data = json.loads((root / ".writer.json").read_text(encoding="utf-8"))
         return f"process {data['pid']}, `recon {data['verb']}`"
     except (OSError, ValueError, KeyError):
         return "its process is not known"
-
-
-@contextlib.contextmanager
-def _system_errors(root: Path) -> Iterator[None]:
-    """Full disks, read-only folders and the like, said in a sentence."""
-    import errno
-
-    hints = {
-        errno.ENOSPC: "the disk is full. Free some space and run the same command again: it goes on where it stopped",
-        errno.EDQUOT: "your disk quota is used up. Free some space and run the same command again",
-        errno.EROFS: "the folder is on a read-only file system. Choose another folder with -w",
-        errno.EACCES: "no permission to write there. Choose another folder with -w, or change its permissions",
-        errno.EPERM: "no permission to write there. Choose another folder with -w, or change its permissions",
-        errno.ENOTDIR: "a part of that path is a file, not a folder. Choose another folder with -w",
-        errno.EEXIST: "there is a file of that name. Choose a folder with -w",
-    }
-    try:
-        yield
-    except ReconError:
-        raise
-    except OSError as error:
-        inside = error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(root)
-        if error.errno not in hints or not inside:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        raise WorkspaceError(f"Writing to {root} failed{where}: {hints[error.errno]}.") from error
-
-
-def _cpu_seconds() -> float:
-    """User and system seconds of this process and of its finished children, over all threads."""
-    t = os.times()
-    return t.user + t.system + t.children_user + t.children_system
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    found = {"recon": __version__, "python": platform.python_version()}
-    for package in ("numpy", "torch", "numba", "pycolmap", "gsplat"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def _machine(options: Any) -> dict[str, Any]:
-    return {
-        "device": getattr(options, "device", "cpu"),
-        "threads": os.cpu_count(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }

@@ -12,6 +12,7 @@ import pytest
 
 from recon import files
 from recon.errors import WorkspaceError
+from recon.status import status_rows
 from recon.workspace import Workspace
 from tests import stage_table
 from tests.stage_table import FirstOptions, SecondOptions, ThirdOptions
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def table(monkeypatch):
     monkeypatch.setattr("recon.workspace.STAGES", stage_table.TABLE)
+    monkeypatch.setattr("recon.status.STAGES", stage_table.TABLE)
 
 
 @pytest.fixture
@@ -229,7 +231,7 @@ def test_a_folder_of_somebody_elses_is_refused(tmp_path, source):
 
 def test_a_file_in_the_way(tmp_path, source):
     (tmp_path / "w").write_text("a file")
-    with pytest.raises(WorkspaceError, match="file"):
+    with pytest.raises(WorkspaceError, match="is a file; expected a folder"):
         build(tmp_path / "w", source)
 
 
@@ -255,6 +257,48 @@ def test_a_disk_that_refuses_loses_nothing(tmp_path, source, monkeypatch, code, 
     kept = {k: v for k, v in contents(workspace.root).items() if not k.startswith((".building", "."))}
     assert kept == {k: v for k, v in before.items() if not k.startswith(".")}
     build(tmp_path / "w", source, factor=5.0, redo=True)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"key": "x"}'])
+def test_a_damaged_record_is_named_and_remade_by_redo(tmp_path, source, damage):
+    whole = contents(build(tmp_path / "whole", source).root)
+    workspace = build(tmp_path / "w", source)
+    (workspace.root / "first/stage.json").write_text(damage)
+    rows = {row[0]: row[1] for row in status_rows(workspace)}
+    assert (rows["first"], rows["second"]) == ("damaged", "out of date")
+    with pytest.raises(WorkspaceError, match=r"damaged.*--redo"):
+        build(tmp_path / "w", source)
+    assert contents(build(tmp_path / "w", source, redo=True).root) == whole
+
+
+def test_a_kill_after_the_stage_and_before_its_record_finds_the_checkpoints(tmp_path, source, monkeypatch):
+    def die(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recon.workspace.sha256_file", die)
+        with pytest.raises(KeyboardInterrupt):
+            Workspace(tmp_path / "w").run("second", SecondOptions(), {}, arguments=("text",))
+    assert made(tmp_path / "w") == ["0", "1", "2", "3"]
+    Workspace(tmp_path / "w").run("second", SecondOptions(), {}, arguments=("text",))
+    assert made(tmp_path / "w") == ["0", "1", "2", "3"], "finished parts were made again"
+    assert not (tmp_path / "w/second/scratch").exists()
+
+
+def test_a_place_that_cannot_be_made_is_an_error_in_words(tmp_path, source, monkeypatch):
+    def refuse(path, *args, **words):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path / "a"))  # the parent, as mkdir says it
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(WorkspaceError, match="read-only"):
+        build(tmp_path / "a/b", source)
+
+
+@pytest.mark.parametrize("marker", ['{"format": "new"}', '{"format": null}', "[]", ""])
+def test_a_damaged_marker_is_an_error_in_words(tmp_path, marker):
+    (tmp_path / "recon.json").write_text(marker)
+    with pytest.raises(WorkspaceError, match=r"recon\.json cannot be read"):
+        Workspace(tmp_path)
 
 
 def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path):
