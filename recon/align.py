@@ -35,7 +35,7 @@ from recon.files import write_json
 from recon.geodesy import enu_from_ecef, geodetic_from_enu
 from recon.geometry import Array, Sim3, World, rotation_between
 from recon.georeference import GRAVITY_TILT_ERROR_DEG, MIN_FIXES, GpsFit, distinct, fit_gps, usable_fixes, why_not
-from recon.known_distance import KnownScale, known_scale
+from recon.known_distance import KnownScale, known_scale, parse_distance
 from recon.reconstruction import SUFFIX, Reconstruction
 from recon.sparse import SparseModel, read_colmap, write_colmap
 from recon.upright import Ground, Upright, find_ground, scene_middle, up_from_cameras
@@ -61,17 +61,21 @@ class AlignOptions:
     """auto: use the photos' GPS when it is good enough, but not with given poses. on: the same, with given poses too,
     and stop when it is not good enough."""
 
+    def __post_init__(self) -> None:
+        for text in self.known_distance:
+            parse_distance(text)
+        if self.up == "keep" and self.gps == "on":
+            raise InputError("`--up keep` leaves the frame as it is and `--gps on` replaces it. Give one of the two.")
+
 
 def align(capture: Capture, reconstruction: Reconstruction, options: AlignOptions, job: Job) -> Reconstruction:
     """The reconstruction with its model in the world frame; writes align/sparse/ (COLMAP) and align/world.json (World
     and evidence).
 
-    Raises InputError for a known distance that cannot be used, for options that exclude each other, and with
-    `gps="on"` where GPS is not good enough.
+    Raises InputError for a known distance that cannot be used, and with `gps="on"` where GPS is not good enough;
+    AlignOptions itself for one that cannot be read, and for options that exclude each other.
     """
     model = reconstruction.model
-    if options.up == "keep" and options.gps == "on":
-        raise InputError("`--up keep` leaves the frame as it is and `--gps on` replaces it. Give one of the two.")
     keep = options.up == "keep" or (options.up == "auto" and capture.prior is not None and options.gps != "on")
     found = _find(capture, reconstruction, options, keep)
     ground = None

@@ -56,7 +56,31 @@ def take(options: type, args: Any) -> Any:
 def parse(verb: str, summary: str, argv: Sequence[str], *parts: type) -> Any:
     """Parse a verb's arguments; --preset, where the verb has it, moves the defaults. Wrong arguments end the process with 2."""
     kind = flat(verb.capitalize(), *parts, defaults=_preset(argv) if WithPreset in parts else None)
-    return tyro.cli(kind, prog=f"recon {verb}", args=list(argv), description=summary)
+    several = {
+        f"--{field.name.replace('_', '-')}"
+        for part in parts
+        for field in dataclasses.fields(part)
+        if typing.get_origin(typing.get_type_hints(part)[field.name]) is tuple
+    }
+    return tyro.cli(kind, prog=f"recon {verb}", args=_gathered(argv, several), description=summary)
+
+
+def _gathered(argv: Sequence[str], several: set[str]) -> list[str]:
+    """The words with the values of a flag of `several` together: given twice, it must not forget what it got first."""
+    groups: list[list[str]] = [[]]
+    for word in argv:
+        flag, equals, value = word.partition("=")
+        flag = flag.replace("_", "-")
+        if flag in several:
+            known = next((group for group in groups if group[:1] == [flag]), None)
+            groups.append([flag] if known is None else known)
+            groups[-1] += [value] if equals else []
+        elif word.startswith("--") or word == "-w":
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    whole = {id(group): group for group in groups}
+    return [word for group in whole.values() for word in group]
 
 
 def _preset(argv: Sequence[str]) -> dict[str, Any]:
@@ -79,6 +103,12 @@ class InWorkspace:
 
     workspace: Path = dataclasses.field(metadata={"aliases": ("-w",)})
     """Folder that holds everything this command makes. New, or a workspace of earlier runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WithJson:
+    """For verbs that have records to print."""
+
     json: bool = False
     """Print the stage's stage.json (status: all of them) to standard output."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recon.arguments import InWorkspace, Named, Redo, WithInput, WithPreset, WithView, parse, take
+from tyro.conf import Positional
+
+from recon.arguments import InWorkspace, Named, Redo, WithInput, WithJson, WithPreset, WithView, parse, take
 from recon.errors import InputError, WorkspaceError
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
@@ -17,29 +20,34 @@ from recon.status import stage_line, status_rows
 from recon.workspace import Workspace
 
 MAIN_JOB = ("ingest", "sfm", "align", "train", "eval")
+MAIN_PARTS = (WithInput, InWorkspace, WithJson, Named, WithPreset, WithView, Redo)
 
 
 def run(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon run INPUT -w DIR`: ingest to eval, reusing and resuming what is there."""
     options = [resolve(STAGES[name].options) for name in MAIN_JOB]
-    args = parse(verb, summary, argv, WithInput, InWorkspace, Named, WithPreset, WithView, Redo, *options)
+    args = parse(verb, summary, argv, *MAIN_PARTS, *options)
     main_job(args, verb)
 
 
 def main_job(args: Any, verb: str) -> None:
     """Run the main job for parsed arguments; with `view`, watch it, and stay until the viewer is closed."""
     workspace, progress = Workspace(args.workspace), TerminalProgress()
-    viewer = _spawn_viewer(args) if args.view else None
+    _check_at_the_door(workspace, args, MAIN_JOB)
+    viewer = None
     try:
         with workspace.writing(verb):
             for name in MAIN_JOB:
                 record = _run_stage(workspace, name, args, progress, force=False)
                 if args.json:
                     print(json.dumps(record, indent=1))
+                if args.view and viewer is None:  # once the input has proved to be one
+                    viewer = _spawn_viewer(args)
         _say_result(workspace, args.name, progress)
         if viewer is not None:
             progress.say("The viewer stays open; Ctrl-C ends it.")
-            viewer.wait()
+            with contextlib.suppress(KeyboardInterrupt):
+                viewer.wait()
     finally:
         if viewer is not None and viewer.poll() is None:
             viewer.terminate()
@@ -49,15 +57,31 @@ def main_job(args: Any, verb: str) -> None:
 def stage(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon ingest|sfm|align|train|eval -w DIR`: that stage alone, from what the workspace holds."""
     parts: list[type] = [WithInput] if verb == "ingest" else []
-    parts += [InWorkspace, *([Named] if STAGES[verb].named else []), *([WithPreset] if verb == "train" else []), Redo]
+    parts += [
+        InWorkspace,
+        WithJson,
+        *([Named] if STAGES[verb].named else []),
+        *([WithPreset] if verb == "train" else []),
+        Redo,
+    ]
     args = parse(verb, summary, argv, *parts, resolve(STAGES[verb].options))
     workspace, progress = Workspace(args.workspace), TerminalProgress()
     if verb != "ingest" and not workspace.exists:
         raise _no_workspace(args.workspace)
+    _check_at_the_door(workspace, args, (verb,))
     with workspace.writing(verb):
         record = _run_stage(workspace, verb, args, progress, force=args.redo)
     if args.json:
         print(json.dumps(record, indent=1))
+
+
+def _check_at_the_door(workspace: Workspace, args: Any, stages: Sequence[str]) -> None:
+    """Refuse options and names that some later stage would refuse, before anything is computed."""
+    for name in stages:
+        options = take(resolve(STAGES[name].options), args)
+        if STAGES[name].check:
+            resolve(STAGES[name].check)(options)
+        workspace.folder(name, getattr(args, "name", "main"))
 
 
 def _run_stage(
@@ -93,8 +117,8 @@ def _run_stage(
 
 def _source(workspace: Workspace, given: Path | None, options: Any) -> tuple[Path, dict[str, str]]:
     """The input's path and fingerprint: what was given, or what this workspace was made from."""
-    record = workspace.record("ingest")
     if given is None:
+        record = workspace.record("ingest")
         if record is None:
             raise InputError(
                 f"No input: {workspace.root} has not read any photos yet. Name a folder of photos, a video or a data set, as in "
@@ -120,7 +144,7 @@ def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
         f"The sample capture: photos to a scene in about {args.minutes + DEMO_MINUTES_AROUND:.0f} minutes on two quiet cores, "
         "half a minute more the first time, when the kernels are compiled."
     )
-    job = parse("run", summary, words, WithInput, InWorkspace, Named, WithPreset, WithView, Redo, *options)
+    job = parse("run", summary, words, *MAIN_PARTS, *options)
     main_job(job, verb)
     if args.view:
         resolve("viewer.server:serve")(args.workspace, resolve("viewer.options:ViewOptions")(open_browser=True))
@@ -147,13 +171,13 @@ class DemoOptions:
 class ExportArguments:
     """`recon export OUT -w DIR`."""
 
-    out: Path
+    out: Positional[Path]
     """File to write; its ending chooses the format (.ply)."""
 
 
 def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Write a trained scene in another format. Reads whatever version of recon wrote it."""
-    args = parse(verb, summary, _first_as_option(argv, "--out"), ExportArguments, InWorkspace, Named)
+    args = parse(verb, summary, argv, ExportArguments, InWorkspace, Named)
     workspace = _existing(args.workspace)
     write = resolve("render.formats:writer")(args.out)
     scene = workspace.load("train", args.name)
@@ -163,30 +187,25 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     TerminalProgress().say(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 
-def _first_as_option(argv: Sequence[str], flag: str) -> list[str]:
-    """`export OUT -w DIR` reads like `export --out OUT -w DIR`."""
-    words = list(argv)
-    return [flag, *words] if words and not words[0].startswith("-") else words
-
-
 def view(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Serve the viewer until Ctrl-C."""
     args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"))
-    resolve("viewer.server:serve")(args.workspace, take(resolve("viewer.options:ViewOptions"), args))
+    options, workspace = take(resolve("viewer.options:ViewOptions"), args), _existing(args.workspace)
+    workspace.folder("train", options.name)
+    resolve("viewer.server:serve")(workspace.root, options)
 
 
 def _spawn_viewer(args: Any) -> Any:
     """`recon view` as a process of its own, so that it cannot disturb the training."""
     import subprocess
 
-    args.workspace.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "recon", "view", "-w", str(args.workspace), "--name", args.name, "--open-browser"]
     return subprocess.Popen(command)
 
 
 def status(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Show the stages of a workspace. Takes no lock."""
-    args = parse(verb, summary, argv, InWorkspace)
+    args = parse(verb, summary, argv, InWorkspace, WithJson)
     workspace = _existing(args.workspace)
     if args.json:
         print(json.dumps([workspace.record(*result) for result in workspace.results()], indent=1))

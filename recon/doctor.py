@@ -37,10 +37,13 @@ def findings() -> Iterator[Finding]:
     yield Finding("python", platform.python_version())
     yield Finding("threads", str(_threads()))
     yield _memory()
-    yield _cpu()
-    yield _kernels()
     yield from _packages()
-    yield from _cuda()
+    for look in (_cpu, _kernels, _cuda):
+        try:
+            yield from look()
+        except (ImportError, OSError) as error:  # OSError: a library that the package brings cannot be loaded
+            advice = "a part is missing or broken: pip install --force-reinstall recon-scene"
+            yield Finding(LOOKS[look.__name__], f"cannot be asked ({error})", False, advice)
     yield _optional("pi_heif", "HEIC photos (iPhone)", "heic")
 
 
@@ -58,23 +61,34 @@ def _memory() -> Finding:
     return Finding("memory", f"{gib:.0f} GiB", not low, "under 4 GiB: use --preset preview" if low else "")
 
 
-def _cpu() -> Finding:
+LOOKS = {"_cpu": "vector units", "_kernels": "kernels", "_cuda": "CUDA"}
+"""What each function that may fail looks at."""
+
+
+def _cpu() -> Iterator[Finding]:
     import llvmlite.binding as llvm
 
     flags = llvm.get_host_cpu_features()
     wanted = {"avx512f": "AVX-512", "avx2": "AVX2", "fma": "FMA", "neon": "NEON"}
     found = [label for flag, label in wanted.items() if flags.get(flag)]
-    return Finding("vector units", ", ".join(found) or "none that we look for", bool(found))
+    yield Finding("vector units", ", ".join(found) or "not known")  # LLVM does not say it of every machine
 
 
-def _kernels() -> Finding:
+def _kernels() -> Iterator[Finding]:
     ready = resolve("render.kernels.jit:kernels_are_compiled")()
     folder = resolve("render.kernels.jit:CACHE")
-    return Finding("kernels", f"{'compiled' if ready else 'compiled at first use, about half a minute'} ({folder})")
+    yield Finding("kernels", f"{'compiled' if ready else 'compiled at first use, about half a minute'} ({folder})")
 
 
 def _packages() -> Iterator[Finding]:
-    for name, purpose in (("pycolmap", "structure from motion"), ("torch", "training"), ("viser", "recon view")):
+    needed = {
+        "pycolmap": "structure from motion",
+        "opencv-python-headless": "videos and undistortion",
+        "torch": "training",
+        "numba": "training on the CPU",
+        "viser": "recon view",
+    }
+    for name, purpose in needed.items():
         try:
             yield Finding(name, metadata.version(name))
         except metadata.PackageNotFoundError:

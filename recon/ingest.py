@@ -34,6 +34,10 @@ class IngestOptions:
     poses: Literal["keep", "ignore"] = "keep"
     """Poses that a data set brings (COLMAP, transforms.json): keep them as they are, or ignore them and find them anew."""
 
+    def __post_init__(self) -> None:
+        if self.frames < MIN_PHOTOS:
+            raise InputError(f"--frames {self.frames} is too few: at least {MIN_PHOTOS} are needed.")
+
 
 def fingerprint(source: Path | Sequence[Path], options: IngestOptions) -> str:
     """A hash of the input's file names and contents; where the input lies does not count."""

@@ -18,7 +18,7 @@ from recon.errors import InputError
 from recon.files import sha256_json
 from recon.photos import PHOTO_ENDS, RAW_ENDS, sha256_photo, workers
 from recon.transforms_json import read_transforms
-from recon.wording import count
+from recon.wording import count, shown
 
 VIDEO_ENDS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 MASK_FOLDERS, DEPTH_FOLDERS = ("masks", "mask"), ("depth", "depths")
@@ -101,7 +101,10 @@ def _single(source: Path | Sequence[Path]) -> Path:
     path = Path(paths[0]).expanduser()
     if not path.exists():
         raise InputError(f"{path} does not exist. {EXPECTED}.")
-    return path.resolve()
+    path = path.resolve()
+    if (said := shown(str(path))) != str(path):
+        raise InputError(f"The path {said} is not valid UTF-8. Rename the folder or file, and try again.")
+    return path
 
 
 def _look_at_file(path: Path) -> Source:

@@ -28,6 +28,8 @@ class Stage:
     version: int
     summary: str
     """One line of `recon --help`."""
+    check: str = ""
+    """"module:function" that refuses options that the stage cannot work with, before an earlier stage has begun."""
     named: bool = False
     """Whether several results live side by side under `--name`."""
 
@@ -70,6 +72,7 @@ STAGES: dict[str, Stage] = {
             load="render.stage_train:load_scene",
             version=1,
             summary="Train a scene (Gaussian splats) and write scene.ply.",
+            check="render.stage_train:check_options",
             named=True,
         ),
         Stage(

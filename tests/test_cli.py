@@ -63,6 +63,13 @@ def test_presets_move_defaults_and_explicit_options_win():
     assert arguments.take(OPTIONS[MAIN_JOB.index("train")], args).long_side == 300
 
 
+def test_a_flag_of_several_values_given_twice_keeps_them_all():
+    together = parse("photos", "--known-distance", "a b", "c", "-w", "d")
+    apart = parse("photos", "--known-distance", "a b", "-w", "d", "--known-distance=c")
+    assert together.known_distance == apart.known_distance == ("a b", "c")
+    assert (apart.input, apart.workspace) == (Path("photos"), Path("d"))
+
+
 @pytest.mark.parametrize("words", [("--preset", "fast"), ("--nonsense",), ("--minutes", "soon")])
 def test_wrong_arguments_end_with_2(words):
     with pytest.raises(SystemExit) as stop:
@@ -89,6 +96,15 @@ def test_help_names_every_verb_and_help_of_a_verb_its_options(capsys):
         (("status", "-w", "w"), "no recon workspace"),
         (("train", "-w", "w"), "no recon workspace"),
         (("export", "scene.ply", "-w", "w"), "no recon workspace"),
+        (("export", "-w", "w", "scene.ply"), "no recon workspace"),
+        (("view", "-w", "w"), "no recon workspace"),
+        (("view", "-w", "w", "--port", "70000"), "expected 0 to 65535"),
+        (("run", "absent", "-w", "w", "--view"), "absent does not exist"),
+        (("run", ".", "-w", "w", "--name", "a/b"), "cannot name a result"),
+        (("run", ".", "-w", "w", "--known-distance", "1 m"), "Cannot read the known distance"),
+        (("run", ".", "-w", "w", "--up", "keep", "--gps", "on"), "Give one of the two"),
+        (("run", ".", "-w", "w", "--frames", "2"), "--frames 2 is too few"),
+        (("run", ".", "-w", "w", "--sh-degree", "9"), "expected 0 to 3"),
     ],
 )
 def test_errors_are_sentences(tmp_path, words, expected):
@@ -118,6 +134,30 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
     assert "goes on where it stopped" in capsys.readouterr().err
 
 
+def test_no_verb_takes_an_option_that_does_nothing_there():
+    for verb in ("view", "export"):
+        assert "--json" not in recon(verb, "--help").stdout
+
+
+def test_ctrl_c_at_the_open_viewer_ends_a_run_that_succeeded(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from recon import commands
+
+    class Viewer:
+        def wait(self):
+            raise KeyboardInterrupt
+
+        def poll(self):
+            return 0
+
+    monkeypatch.setattr(commands, "_spawn_viewer", lambda args: Viewer())
+    monkeypatch.setattr(commands, "_run_stage", lambda *words, **more: {})
+    monkeypatch.setattr(commands, "_check_at_the_door", lambda *words: None)
+    args = SimpleNamespace(workspace=tmp_path / "w", view=True, json=False, name="main")
+    assert commands.main_job(args, "run") is None
+
+
 def test_doctor_says_what_is_there():
     done = recon("doctor", "--json")
     import json
@@ -126,3 +166,15 @@ def test_doctor_says_what_is_there():
     assert done.returncode == 0, found
     assert int(found["threads"]["found"]) >= 1
     assert found["pycolmap"]["ok"]
+
+
+def test_doctor_survives_what_it_looks_for(monkeypatch):
+    from recon import doctor
+
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
+    found = {finding.subject: finding for finding in doctor.findings()}
+    assert not found["CUDA"].ok
+    assert not found["vector units"].ok
+    assert "pip install" in found["CUDA"].advice
+    assert found["threads"].ok

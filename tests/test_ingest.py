@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +293,11 @@ def test_other_captures_pass_without_a_word(datasets: Path, tmp_path: Path, name
     assert len(capture) == count
     assert job.warnings == []
     assert len(set(capture.camera_id.tolist())) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_no_utf8_is_named(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9"))
+    write_pictures(folder, 4)
+    with pytest.raises(InputError, match=r"caf.*is not valid UTF-8"):
+        run_ingest(folder, tmp_path / "out")
