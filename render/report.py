@@ -112,7 +112,7 @@ def stage_records(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     for stage in STAGE_ORDER:
         path = root / stage / (f"{folder.name}/stage.json" if stage == "train" else "stage.json")
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue  # a report of a bare folder, without a workspace around it
         records.append((stage, record))

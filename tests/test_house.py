@@ -8,6 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = {"recon": 0, "render": 1, "viewer": 2}
 ROOF = "recon.cli"
+ANY_ENCODING = {"recon.sfm", "recon.sfm.matching", "recon.sfm.worker", "render.stage_train"}
+"""Modules that leave the encoding of their text files to the system."""
 PRINTING = {"recon.cli", "recon.commands", "recon.doctor", "recon.__main__"}
 
 
@@ -97,6 +99,21 @@ def test_library_code_does_not_print_or_ask_scenes_their_class():
             if function == "isinstance" and "scene" in ast.unparse(node.args[0]).lower():
                 wrong.append(f"{name}:{node.lineno}: isinstance on a scene")
     assert not wrong
+
+
+def test_text_files_are_utf8_on_every_system():
+    """Without an encoding Windows reads and writes them in its own code page, and photos have names."""
+    bare = [
+        f"{name}:{node.lineno}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("read_text", "write_text")
+        and "encoding" not in {keyword.arg for keyword in node.keywords}
+        and name not in ANY_ENCODING
+    ]
+    assert not bare
 
 
 def test_nothing_is_unpickled():

@@ -116,7 +116,7 @@ class Watch:
         self.root, self.name = root, name
         self._sparse = {stage: Part(lambda s=stage: read_sparse(root, s)) for stage in ("align", "sfm")}
         self._test = Part(lambda: read_test(root / "ingest" / "capture.json"))
-        self._metrics = Part(lambda: json.loads((self._folder("eval") / "metrics.json").read_text()))
+        self._metrics = Part(lambda: json.loads((self._folder("eval") / "metrics.json").read_text(encoding="utf-8")))
         self._finished = Part(
             lambda: read_finished(self._folder("train") / "scene.npz", device, self._sparse["align"].value)
         )
@@ -174,7 +174,7 @@ class Watch:
 def read_sparse(root: Path, stage: str) -> Reconstruction:
     """Cameras, points and photos of DIR/align or DIR/sfm."""
     world_file = root / stage / "world.json"
-    world = World.from_json(json.loads(world_file.read_text())) if world_file.is_file() else World()
+    world = World.from_json(json.loads(world_file.read_text(encoding="utf-8"))) if world_file.is_file() else World()
     masks = root / "sfm" / "masks"
     model = read_colmap(root / stage / "sparse", SUFFIX, world)
     return Reconstruction(model, root / "sfm" / "images", masks if masks.is_dir() else None, ())
@@ -182,14 +182,14 @@ def read_sparse(root: Path, stage: str) -> Reconstruction:
 
 def read_test(path: Path) -> frozenset[str]:
     """Names of the held-out photos, from capture.json."""
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     return frozenset(name for name, split in zip(data["names"], data["split"], strict=True) if split == "test")
 
 
 def read_history(path: Path) -> tuple[dict[str, Any], ...]:
     """The whole rows of history.jsonl; the one that is being written is left for the next time."""
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.endswith("}"):
             rows.append(json.loads(line))
     return tuple(rows)
@@ -273,7 +273,7 @@ def written(path: Path) -> float:
 def verb_at_work(root: Path) -> str | None:
     """The verb that .writer.json names; None when there is none, or its process has died (where that can be asked)."""
     try:
-        writer = json.loads((root / ".writer.json").read_text())
+        writer = json.loads((root / ".writer.json").read_text(encoding="utf-8"))
         pid, verb = int(writer["pid"]), str(writer["verb"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
