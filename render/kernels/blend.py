@@ -28,12 +28,14 @@ from render.kernels.simd import (
     nonzero,
     select,
 )
-from render.kernels.simd_memory import load, load3, store, store_lane_sums
+from render.kernels.simd_memory import load, load3, peek, poke, prefetch, store, store_lane_sums
 from render.kernels.vecmath import exp2
 
 PIXELS = TILE * TILE
 BATCH = 64
 """Splats whose row coefficients are computed at once; as many as a mask has bits."""
+_AHEAD = 12
+"""Splats ahead whose records backward asks for: a tile's splats lie all over the records."""
 
 _IX, _FX, _IY, _FY = layout.IX, layout.FX, layout.IY, layout.FY
 _SU, _SK, _HY, _LOG_O = layout.SU, layout.SK, layout.HY, layout.LOG_O
@@ -46,8 +48,9 @@ _0, _HALF, _1, _15 = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1
 # The scratch of one tile, in floats: pixels by row, then coefficients by splat of the batch.
 _T, _R, _G, _B, _LAST, _D = 0, 256, 512, 768, 1024, 1280
 _E, _Q = 1536, 1536 + TILE * BATCH
-_FORWARD = 1536 + 2 * TILE * BATCH
-_BEHIND, _ROW_E, _ROW_Q, _BACKWARD = 1280, 1536, 1552, 1568
+_PLACE = 1536 + 2 * TILE * BATCH
+_FORWARD = _PLACE + BATCH
+_BEHIND, _ROW_E, _ROW_Q, _ROW_DY, _BACKWARD = 1280, 1536, 1552, 1568, 1584
 
 
 @helper
@@ -55,27 +58,29 @@ def _rows_of(records, r, left, top, lanes):
     """(SU, e, q, bits) of a splat in a tile: row j has log2(alpha) = q[j] - (SU i + e[j])^2 at column i; bits: rows
     that it reaches.
     """
-    su = records[r + _SU]
-    x0 = left + _HALF - records[r + _IX] - records[r + _FX]
-    dy = lanes + (top + _HALF - records[r + _IY] - records[r + _FY])
-    e = su * x0 + records[r + _SK] * dy
-    q = records[r + _LOG_O] - records[r + _HY] * dy * dy
+    su = peek(records, r + _SU)
+    x0 = left + _HALF - peek(records, r + _IX) - peek(records, r + _FX)
+    dy = lanes + (top + _HALF - peek(records, r + _IY) - peek(records, r + _FY))
+    e = su * x0 + peek(records, r + _SK) * dy
+    q = peek(records, r + _LOG_O) - peek(records, r + _HY) * dy * dy
     nearest = maximum(maximum(e, -(e + _15 * su)), _0)  # |SU i + e| where the row comes closest, 0 <= i <= 15
     return su, e, q, mask_bits(q - nearest * nearest >= _LOG_MIN)
 
 
 @helper
-def _prepare(lo, hi, splat, records, left, top, lanes, buf, reach, at):
+def _prepare(begin, lo, hi, splat, records, left, top, lanes, buf, reach, at):
     """Row coefficients of a batch of splats into buf, their rows into `reach`, their records' places into `at`."""
     for n in range(hi - lo):
-        r = RECORD * np.int64(splat[lo + n])
+        prefetch(records, RECORD * np.int64(peek(splat, min(lo + n + BATCH, len(splat) - 1))))
+        r = RECORD * np.int64(peek(splat, lo + n))
         _, e, q, rows = _rows_of(records, r, left, top, lanes)
         store(buf, _E + TILE * n, e)
         store(buf, _Q + TILE * n, q)
-        reach[n] = rows
-        at[n] = r
+        poke(buf, _PLACE + n, np.float32(lo + n - begin))
+        poke(reach, n, rows)
+        poke(at, n, r)
     for n in range(hi - lo, BATCH):
-        reach[n] = 0
+        poke(reach, n, 0)
 
 
 @helper
@@ -88,7 +93,7 @@ def _members(reach, row):
 
 
 @helper
-def _blend_row(members, row, first, records, at, lanes, depth, buf):
+def _blend_row(members, row, records, at, lanes, depth, buf):
     """Blend the batch's splats into one row; returns the bits of the pixels that are not done."""
     p = TILE * row
     t, last = load(buf, _T + p), load(buf, _LAST + p)  # t < 0: the pixel is done, with transmittance -t
@@ -96,21 +101,21 @@ def _blend_row(members, row, first, records, at, lanes, depth, buf):
     while members != 0:
         n = lowest_bit(members)
         members &= members - 1
-        r = at[n]
-        u = lanes * records[r + _SU] + buf[_E + TILE * n + row]
-        q = buf[_Q + TILE * n + row] - u * u
+        r = peek(at, n)
+        u = lanes * peek(records, r + _SU) + peek(buf, _E + TILE * n + row)
+        q = peek(buf, _Q + TILE * n + row) - u * u
         seen = q >= _LOG_MIN
         w = select(seen, minimum(exp2(q), _ALPHA_MAX), _0) * t
         through = t - w
         ok = seen & (through > _T_MIN)
         w = select(ok, w, _0)
-        red = red + w * records[r + _RED]
-        green = green + w * records[r + _GREEN]
-        blue = blue + w * records[r + _BLUE]
+        red = red + w * peek(records, r + _RED)
+        green = green + w * peek(records, r + _GREEN)
+        blue = blue + w * peek(records, r + _BLUE)
         if depth:
-            far = far + w * records[r + _Z]
+            far = far + w * peek(records, r + _Z)
         t = select(ok, through, select(seen, -absolute(t), t))
-        last = select(ok, fill(first + np.float32(n)), last)
+        last = select(ok, fill(peek(buf, _PLACE + n)), last)
     store(buf, _T + p, t)
     store(buf, _LAST + p, last)
     store(buf, _R + p, red)
@@ -126,13 +131,13 @@ def _write_tile(left, top, width, height, background, stride, depth, buf, rgb, a
     for j in range(min(TILE, height - top)):
         for i in range(min(TILE, width - left)):
             p, k = (top + j) * width + left + i, TILE * j + i
-            t = abs(buf[_T + k])
-            rgb[3 * p] = buf[_R + k] + t * background[stride * p]
-            rgb[3 * p + 1] = buf[_G + k] + t * background[stride * p + 1]
-            rgb[3 * p + 2] = buf[_B + k] + t * background[stride * p + 2]
+            t = abs(peek(buf, _T + k))
+            rgb[3 * p] = peek(buf, _R + k) + t * background[stride * p]
+            rgb[3 * p + 1] = peek(buf, _G + k) + t * background[stride * p + 1]
+            rgb[3 * p + 2] = peek(buf, _B + k) + t * background[stride * p + 2]
             alpha[p] = _1 - t
             if depth:
-                z[p] = buf[_D + k] / (_1 - t)  # 0 / 0 is the NaN of a pixel that nothing covers
+                z[p] = peek(buf, _D + k) / (_1 - t)  # 0 / 0 is the NaN of a pixel that nothing covers
 
 
 @kernel
@@ -160,16 +165,14 @@ def blend(
         alive = (1 << min(TILE, height - y)) - 1
         begin, end = np.int64(offset[tile]), np.int64(offset[tile + 1])
         for lo in range(begin, end, BATCH):
-            _prepare(lo, min(lo + BATCH, end), splat, records, left, top, lanes, buf, reach, at)
+            _prepare(begin, lo, min(lo + BATCH, end), splat, records, left, top, lanes, buf, reach, at)
             rows = alive
             while rows != 0:
                 row = lowest_bit(rows)
                 rows &= rows - 1
                 members = _members(reach, row)
-                if members != 0:
-                    first = np.float32(lo - begin)
-                    if _blend_row(members, row, first, records, at, lanes, depth, buf) == 0:
-                        alive &= ~(1 << row)
+                if members != 0 and _blend_row(members, row, records, at, lanes, depth, buf) == 0:
+                    alive &= ~(1 << row)
             if alive == 0:
                 break
         _write_tile(x, y, width, height, background, stride, depth, buf, rgb, alpha, z)
@@ -199,8 +202,8 @@ def _read_tile(left, top, width, height, background, stride, d_rgb, d_alpha, buf
             behind = _0
             if top + j < height and left + i < width:
                 b = stride * (p + i)
-                behind = background[b] * buf[_R + k + i] + background[b + 1] * buf[_G + k + i]
-                behind += background[b + 2] * buf[_B + k + i]
+                behind = background[b] * peek(buf, _R + k + i) + background[b + 1] * peek(buf, _G + k + i)
+                behind += background[b + 2] * peek(buf, _B + k + i)
                 if len(d_alpha) > 0:
                     behind -= d_alpha[p + i]
             buf[_BEHIND + k + i] = behind
@@ -211,15 +214,16 @@ def _moments(rows, number, e, q, su, records, r, x0, y0, lanes, buf, out, at):
     """Back-propagate through one splat in the given rows of a tile; its MOMENTS sums go to out[at ...]."""
     store(buf, _ROW_E, e)
     store(buf, _ROW_Q, q)
-    red, green, blue = fill(records[r + _RED]), fill(records[r + _GREEN]), fill(records[r + _BLUE])
+    store(buf, _ROW_DY, lanes + y0)
+    red, green, blue = fill(peek(records, r + _RED)), fill(peek(records, r + _GREEN)), fill(peek(records, r + _BLUE))
     d_red, d_green, d_blue = fill(_0), fill(_0), fill(_0)
     s, sy, syy = fill(_0), fill(_0), fill(_0)
     while rows != 0:
         row = lowest_bit(rows)
         rows &= rows - 1
         p = TILE * row
-        u = lanes * su + buf[_ROW_E + row]
-        q = buf[_ROW_Q + row] - u * u
+        u = lanes * su + peek(buf, _ROW_E + row)
+        q = peek(buf, _ROW_Q + row) - u * u
         ok = (q >= _LOG_MIN) & (load(buf, _LAST + p) >= number)
         a = select(ok, minimum(exp2(q), _ALPHA_MAX), _0)
         t = load(buf, _T + p) / (_1 - a)  # the transmittance in front of this splat
@@ -231,7 +235,7 @@ def _moments(rows, number, e, q, su, records, r, x0, y0, lanes, buf, out, at):
         change = red * g_red + green * g_green + blue * g_blue - behind
         store(buf, _BEHIND + p, behind + a * change)
         v = select(q <= _LOG_MAX, w * change, _0)  # alpha dL/dalpha; none where alpha is capped
-        dy = y0 + np.float32(row)
+        dy = peek(buf, _ROW_DY + row)
         vy = v * dy
         s, sy, syy = s + v, sy + vy, syy + vy * dy
     dx = lanes + x0
@@ -277,12 +281,13 @@ def blend_backward(
         deepest = -1
         store(buf, _ROW_E, latest)
         for i in range(TILE):
-            deepest = max(deepest, np.int64(buf[_ROW_E + i]))
+            deepest = max(deepest, np.int64(peek(buf, _ROW_E + i)))
         begin, end = np.int64(offset[tile]), np.int64(offset[tile + 1])
         out[MOMENTS * (begin + deepest + 1) : MOMENTS * end] = _0
         for k in range(begin + deepest, begin - 1, -1):
-            r = RECORD * np.int64(splat[k])
+            prefetch(records, RECORD * np.int64(peek(splat, max(k - _AHEAD, 0))))
+            r = RECORD * np.int64(peek(splat, k))
             su, e, q, rows = _rows_of(records, r, left, top, lanes)
-            x0 = left + _HALF - records[r + _IX] - records[r + _FX]
-            y0 = top + _HALF - records[r + _IY] - records[r + _FY]
+            x0 = left + _HALF - peek(records, r + _IX) - peek(records, r + _FX)
+            y0 = top + _HALF - peek(records, r + _IY) - peek(records, r + _FY)
             _moments(rows, np.float32(k - begin), e, q, su, records, r, x0, y0, lanes, buf, out, MOMENTS * k)

@@ -23,7 +23,7 @@ from render.kernels.project import (
     times_rotation,
 )
 from render.kernels.simd import LANES, fill, lane_numbers, lane_sum, narrow, root, select, wide
-from render.kernels.simd_memory import load, store, store3, store4, store_first, transpose
+from render.kernels.simd_memory import load, peek, poke, store, store3, store4, store_first, transpose
 
 _W, _T, _F = layout.W, layout.T, layout.FOCAL
 _FILTER = reference.FILTER
@@ -43,9 +43,9 @@ def _load_lanes(first, count, memos, pair_first, pairs, slot, moments, buf):
     """
     for lane in range(LANES):
         at = first + min(lane, count - 1)
-        total = fill(np.float32(0))
-        for pair in range(pair_first[at], pair_first[at] + pairs[at]):
-            total = total + load(moments, MOMENTS * np.int64(slot[pair]))
+        total, begin = fill(np.float32(0)), peek(pair_first, at)
+        for pair in range(begin, begin + peek(pairs, at)):
+            total = total + load(moments, MOMENTS * np.int64(peek(slot, pair)))
         store(buf, _M + LANES * lane, total)
         store(buf, _P + LANES * lane, load(memos, MEMO * at))
         store(buf, _S + LANES * lane, load(memos, MEMO * at + LANES))
@@ -248,6 +248,8 @@ def project_backward(
     pairs,
     slot,
     moments,
+    rows,
+    out_rows,
     d_mean,
     d_log_scale,
     d_quat,
@@ -257,7 +259,7 @@ def project_backward(
     d_pose,
 ):
     """Gradients of the visible splats of chunks start .. stop, dense: chunk c's go to rows offset[c] ... of the
-    outputs.
+    outputs, and their rows into out_rows.
 
     d_colour, direction: as in grads.ShFactors. d_pose: f64[chunks, 12] (W row by row, then T), or f64[0, 12] when it is
     not wanted.
@@ -270,6 +272,8 @@ def project_backward(
             left, out = min(count[chunk] - n, LANES), offset[chunk] + n
             _load_lanes(chunk * CHUNK + n, left, memos, pair_first, pairs, slot, moments, buf)
             _colour(buf, d_colour, direction, out, left)
+            for lane in range(left):
+                poke(out_rows, out + lane, peek(rows, chunk * CHUNK + n + lane))
             da, db, dpixel = _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, left)
             _place(buf, cam, da, db, dpixel, d_mean, out, left, pose)
         for i in range(len(pose) // 16):

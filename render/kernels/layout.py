@@ -88,11 +88,6 @@ class Visible:
     def total(self) -> int:
         return int(self.count.sum())
 
-    def dense_rows(self) -> NDArray[np.int64]:
-        """i64[M], the rows without gaps, ascending."""
-        filled = (np.arange(len(self.rows)) % CHUNK) < np.repeat(self.count, CHUNK)[: len(self.rows)]
-        return self.rows[filled].astype(np.int64)
-
 
 @helper
 def scratch(count):

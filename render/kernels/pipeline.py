@@ -153,8 +153,9 @@ def column_gradients(view: View, moments: F32, pose: bool) -> ViewGradients:
     grads = [np.empty(shape, np.float32) for shape in shapes]
     colour, direction = np.zeros((2, 3 * total + SPARE), np.float32)
     d_pose = np.empty((chunks if pose else 0, 12))
-    seen = (v.count, v.memos, offset, lists.first, lists.pairs, lists.slot, moments)
-    out = (*(g.reshape(-1) for g in grads), colour, direction, d_pose)
+    seen = (v.count, v.memos, offset, lists.first, lists.pairs, lists.slot, moments, v.rows)
+    rows = np.empty(total, np.int64)
+    out = (rows, *(g.reshape(-1) for g in grads), colour, direction, d_pose)
     spread(project_backward, chunks, view.camera, view.antialiased, *seen, *out)
     summed = None
     if pose:
@@ -162,4 +163,4 @@ def column_gradients(view: View, moments: F32, pose: bool) -> ViewGradients:
         summed = np.concatenate([entries[:9].reshape(3, 3), entries[9:, None]], 1)
     tensors = {name: torch.from_numpy(g) for name, g in zip(NAMES, grads, strict=False)}
     factors = ShFactors(direction, colour, view.degree)
-    return ViewGradients(v.dense_rows(), ColumnGrads(tensors, factors), summed)
+    return ViewGradients(rows, ColumnGrads(tensors, factors), summed)

@@ -48,6 +48,31 @@ def _int64(builder: Builder, number: int) -> Value:
 
 
 @emitter
+def peek(typing: Any, array: Any, index: Any) -> Any:
+    """array[index] of a contiguous 1-D array for index >= 0: Numba's own indexing spends instructions on negative
+    ones.
+    """
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return builder.load(builder.gep(data, [args[1]]))
+
+    return array.dtype(array, types.int64), generate
+
+
+@emitter
+def poke(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """array[index] = value of a contiguous 1-D array for index >= 0."""
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        builder.store(context.cast(builder, args[2], sig.args[2], sig.args[0].dtype), builder.gep(data, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, value), generate
+
+
+@emitter
 def load(typing: Any, array: Any, index: Any) -> Any:
     """The 16 elements array[index : index + 16] of a contiguous 1-D array. Bounds are the caller's."""
 

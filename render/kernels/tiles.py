@@ -16,13 +16,22 @@ from numpy.typing import NDArray
 
 from render.kernels import layout
 from render.kernels.jit import helper, kernel, spread, threads
-from render.kernels.layout import CHUNK, RECORD, TILE, Visible
+from render.kernels.layout import CHUNK, RECORD, TILE, Visible, scratch
+from render.kernels.simd import LANES, fill, floor, lane_numbers, lowest_bit, mask_bits, maximum, minimum, root
+from render.kernels.simd_memory import peek, poke, prefetch, store
 
 _IX, _FX, _IY, _FY = layout.IX, layout.FX, layout.IY, layout.FY
 _SU, _SK, _HY, _LOG_O, _Z = layout.SU, layout.SK, layout.HY, layout.LOG_O, layout.Z
 _BOX, _LOG_O_MIN = layout.BOX, layout.LOG_O_MIN
 _0, _HALF, _1 = np.float32(0), np.float32(0.5), np.float32(1)
 _SLACK = np.float32(1e-2)  # pixels; with the millionth of the position below it covers rounding, and costs nothing
+_TILE, _SHARE = np.float32(TILE), np.float32(1 / TILE)
+_PARTS, _GRAIN = 8, 8192
+"""With more than two threads the counting sort is split into up to _PARTS parts of the depth order, of at least _GRAIN
+splats.
+"""
+_AHEAD = 16
+"""Splats ahead whose pairs the sort asks for: in the order of z they lie all over the list."""
 _DIGIT = 11  # bits per pass of the radix sort: three passes for 32 bits
 
 
@@ -54,12 +63,18 @@ def tile_lists(visible: Visible, size: tuple[int, int]) -> TileLists:
     first, pairs = np.empty(len(visible.rows), np.int64), np.empty(len(visible.rows), np.int32)
     slot = np.empty(int(base[-1]), np.int32)  # holds tile numbers until fill() puts slots in their place
     bits = visible.records.view(np.uint32)
-    spread(enumerate_tiles, chunks, visible.count, visible.records, bits, base, width, height, first, pairs, slot)
+    parts = 1 if threads() <= 2 else min(threads(), _PARTS, max(1, visible.total // _GRAIN))
+    serial = parts == 1
+    histogram = np.empty((chunks if serial else 0, tiles), np.int32)
+    seen = (visible.count, visible.records, bits, base, width, height)
+    spread(enumerate_tiles, chunks, *seen, first, pairs, slot, histogram)
     order = np.empty(visible.total, np.int32)
     depth_order(visible.count, bits, order, np.empty((3, len(order)), np.uint32))
-    parts = min(threads(), 8, max(1, len(order) // 8192))
-    histogram = np.zeros((parts, tiles), np.int32)
-    spread(count_tiles, parts, order, first, pairs, slot, histogram)
+    if serial:
+        histogram = histogram.sum(0, dtype=np.int32)[None]
+    else:
+        histogram = np.zeros((parts, tiles), np.int32)
+        spread(count_tiles, parts, order, first, pairs, slot, histogram)
     offset = np.empty(tiles + 1, np.int32)
     cursors(histogram, offset)
     splat = np.empty(int(offset[-1]), np.int32)
@@ -68,51 +83,58 @@ def tile_lists(visible: Visible, size: tuple[int, int]) -> TileLists:
 
 
 @helper
-def _ellipse_tiles(records, at, box, columns, width, height, out, cursor):
+def _ellipse_tiles(records, at, box, columns, width, height, out, cursor, buf):
     """Write the numbers of the tiles that one splat's ellipse touches to out[cursor ...]; returns the new cursor.
 
-    None outside the box, unless that is 16 tiles or longer.
+    None outside the box, unless that is 16 tiles or longer. Lane = row of tiles.
     """
     r = RECORD * at
-    level = records[r + _LOG_O] - _LOG_O_MIN
-    x, y = records[r + _IX] + records[r + _FX], records[r + _IY] + records[r + _FY]
-    su, sk, hy = records[r + _SU], records[r + _SK], records[r + _HY]
+    level = peek(records, r + _LOG_O) - _LOG_O_MIN
+    x, y = peek(records, r + _IX) + peek(records, r + _FX), peek(records, r + _IY) + peek(records, r + _FY)
+    su, sk, hy = peek(records, r + _SU), peek(records, r + _SK), peek(records, r + _HY)
     ry = np.sqrt(level / hy)
     extreme = -ry * sk / np.sqrt(hy + sk * sk)  # dy of the point farthest to the right
     slack = _SLACK + np.float32(1e-6) * (abs(x) + abs(y))
-    low = int(max(np.ceil(y - ry - _HALF - slack), _0))
-    high = int(min(np.floor(y + ry - _HALF + slack), np.float32(height - 1)))
-    inverse = _1 / su
-    c0, c1 = box & 4095, (box & 4095) + (box >> 24 & 15)
-    r0, r1 = box >> 12 & 4095, (box >> 12 & 4095) + (box >> 28 & 15)
+    c0, r0 = box & 4095, box >> 12 & 4095
+    c1, r1 = c0 + (box >> 24 & 15), r0 + (box >> 28 & 15)
     if max(c1 - c0, r1 - r0) == 15:
         c0, c1, r0, r1 = 0, columns - 1, 0, (height - 1) // TILE
-    for row in range(max(low // TILE, r0), min(high // TILE, r1) + 1):
-        top = max(np.float32(max(TILE * row, low)) + _HALF - y, -ry)
-        bottom = min(np.float32(min(TILE * row + TILE - 1, high)) + _HALF - y, ry)
-        right_at, left_at = min(max(extreme, top), bottom), min(max(-extreme, top), bottom)
-        right = x + (np.sqrt(max(level - hy * right_at * right_at, _0)) - sk * right_at) * inverse
-        left = x - (np.sqrt(max(level - hy * left_at * left_at, _0)) + sk * left_at) * inverse
-        i0 = int(max(np.ceil(left - _HALF - slack), _0))
-        i1 = int(min(np.floor(right - _HALF + slack), np.float32(width - 1)))
-        if i0 <= i1:
-            for column in range(max(i0 // TILE, c0), min(i1 // TILE, c1) + 1):
-                out[cursor] = row * columns + column
+    for first in range(r0, r1 + 1, LANES):
+        row = lane_numbers() + np.float32(first)
+        top = maximum(row * _TILE + (_HALF - y), -ry - slack)
+        bottom = minimum(minimum(row * _TILE + np.float32(TILE - 1), np.float32(height - 1)) + (_HALF - y), ry + slack)
+        right_at = minimum(maximum(fill(extreme), top), bottom)
+        left_at = minimum(maximum(fill(-extreme), top), bottom)
+        right = (root(maximum(level - hy * right_at * right_at, _0)) - sk * right_at) / su
+        left = (root(maximum(level - hy * left_at * left_at, _0)) + sk * left_at) / su
+        i0 = maximum(-floor(left + (slack + _HALF - x)), _0)
+        i1 = minimum(floor(right + (x - _HALF + slack)), np.float32(width - 1))
+        touched = mask_bits((i0 <= i1) & (top <= bottom)) & ((1 << min(r1 - first + 1, LANES)) - 1)
+        store(buf, 0, floor(i0 * _SHARE))
+        store(buf, LANES, floor(i1 * _SHARE))
+        while touched != 0:
+            n = lowest_bit(touched)
+            touched &= touched - 1
+            tile = (first + n) * columns
+            for column in range(max(np.int64(peek(buf, n)), c0), min(np.int64(peek(buf, LANES + n)), c1) + 1):
+                poke(out, cursor, tile + column)
                 cursor += 1
     return cursor
 
 
 @kernel
-def enumerate_tiles(start, stop, count, records, bits, base, width, height, first, pairs, out):
-    """For every visible splat of chunks start .. stop: its tiles into out[first : first + pairs]. bits: the records as
-    uint32.
+def enumerate_tiles(start, stop, count, records, bits, base, width, height, first, pairs, out, histogram):
+    """For every visible splat of chunks start .. stop: its tiles into out[first : first + pairs].
+
+    bits: the records as uint32. histogram: i32[chunks, tiles], the pairs of each tile in each chunk, or empty.
     """
     columns = (width + TILE - 1) // TILE
+    buf = scratch(2 * LANES)
     for chunk in range(start, stop):
         cursor = base[chunk]
         for at in range(chunk * CHUNK, chunk * CHUNK + count[chunk]):
-            first[at] = cursor
-            box = np.int64(bits[RECORD * at + _BOX])
+            begin = cursor
+            box = np.int64(peek(bits, RECORD * at + _BOX))
             wide, high = box >> 24 & 15, box >> 28 & 15
             if (
                 min(wide, high) == 0 and max(wide, high) < 15
@@ -120,11 +142,16 @@ def enumerate_tiles(start, stop, count, records, bits, base, width, height, firs
                 tile = (box >> 12 & 4095) * columns + (box & 4095)
                 step = 1 if high == 0 else columns
                 for n in range(wide + high + 1):
-                    out[cursor] = tile + n * step
+                    poke(out, cursor, tile + n * step)
                     cursor += 1
             else:
-                cursor = _ellipse_tiles(records, at, box, columns, width, height, out, cursor)
-            pairs[at] = cursor - first[at]
+                cursor = _ellipse_tiles(records, at, box, columns, width, height, out, cursor, buf)
+            first[at] = begin
+            pairs[at] = cursor - begin
+        if histogram.size > 0:
+            histogram[chunk, :] = 0
+            for pair in range(base[chunk], cursor):
+                histogram[chunk, peek(out, pair)] += 1
 
 
 @kernel
@@ -137,8 +164,8 @@ def depth_order(count, bits, order, work):
     n = 0
     for chunk in range(len(count)):
         for at in range(chunk * CHUNK, chunk * CHUNK + count[chunk]):
-            keys[n] = bits[RECORD * at + _Z]
-            order[n] = at
+            poke(keys, n, peek(bits, RECORD * at + _Z))
+            poke(order, n, at)
             n += 1
     buckets = np.zeros((3, 1 << _DIGIT), np.int64)
     for i in range(n):
@@ -152,12 +179,14 @@ def depth_order(count, bits, order, work):
             here = buckets[digit, b]
             buckets[digit, b] = total
             total += here
+        places = buckets[digit]
         for i in range(n):
-            b = keys[i] >> np.uint32(_DIGIT * digit) & np.uint32((1 << _DIGIT) - 1)
-            to = buckets[digit, b]
-            buckets[digit, b] = to + 1
-            other[to] = keys[i]
-            target[to] = source[i]
+            key = peek(keys, i)
+            b = np.int64(key >> np.uint32(_DIGIT * digit) & np.uint32((1 << _DIGIT) - 1))
+            to = peek(places, b)
+            poke(places, b, to + 1)
+            poke(other, to, key)
+            poke(target, to, peek(source, i))
         keys, other = other, keys
         source, target = target, source
     for i in range(n):  # after three passes the result stands in the work array
@@ -176,9 +205,10 @@ def count_tiles(start, stop, order, first, pairs, tile, histogram):
     for part in range(start, stop):
         lo, hi = _part(part, len(histogram), len(order))
         for i in range(lo, hi):
-            at = order[i]
-            for pair in range(first[at], first[at] + pairs[at]):
-                histogram[part, tile[pair]] += 1
+            at = peek(order, i)
+            begin = peek(first, at)
+            for pair in range(begin, begin + peek(pairs, at)):
+                histogram[part, peek(tile, pair)] += 1
 
 
 @kernel
@@ -199,11 +229,15 @@ def fill_tiles(start, stop, order, first, pairs, slot, cursor, splat):
     """Put each pair into its tile's list, and its slot in the place of its tile number."""
     for part in range(start, stop):
         lo, hi = _part(part, len(cursor), len(order))
+        next_slot = cursor[part]
         for i in range(lo, hi):
-            at = order[i]
-            for pair in range(first[at], first[at] + pairs[at]):
-                tile = slot[pair]
-                to = cursor[part, tile]
-                cursor[part, tile] = to + 1
-                splat[to] = at
-                slot[pair] = to
+            ahead = peek(first, peek(order, min(i + _AHEAD, hi - 1)))
+            prefetch(slot, ahead)
+            at = peek(order, i)
+            begin = peek(first, at)
+            for pair in range(begin, begin + peek(pairs, at)):
+                tile = peek(slot, pair)
+                to = peek(next_slot, tile)
+                poke(next_slot, tile, to + 1)
+                poke(splat, to, at)
+                poke(slot, pair, to)
