@@ -183,7 +183,10 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     scene = workspace.load("train", args.name)
     if not hasattr(scene, "at"):
         raise InputError(f"Scene {args.name} is no splats, and {args.out.suffix} holds nothing else.")
-    write(args.out, scene.at(None))
+    try:
+        write(args.out, scene.at(None))
+    except OSError as error:
+        raise InputError(f"{args.out} cannot be written ({error.strerror or error}). Choose another place.") from error
     TerminalProgress().say(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 

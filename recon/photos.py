@@ -141,7 +141,8 @@ def _pillow() -> Any:
 
 
 @functools.cache
-def _heic() -> bool:
+def reads_heic() -> bool:
+    """Whether the optional package for HEIC is there."""
     try:
         import pi_heif
     except ImportError:
@@ -153,7 +154,7 @@ def _heic() -> bool:
 @contextlib.contextmanager
 def _open(path: Path, data: bytes | None = None) -> Iterator[Any]:
     """An opened Pillow image, not decoded yet."""
-    if path.suffix.lower() in HEIC_ENDS and not _heic():
+    if path.suffix.lower() in HEIC_ENDS and not reads_heic():
         raise MissingPart(f'{path} is a HEIC photo, which needs an optional part: pip install "recon-scene[heic]"')
     with _pillow().open(path if data is None else io.BytesIO(data)) as image:
         if image.width * image.height > MAX_PIXELS:

@@ -16,7 +16,7 @@ from typing import Literal
 from recon.colmap_io import is_colmap, read_tables
 from recon.errors import InputError
 from recon.files import sha256_json
-from recon.photos import PHOTO_ENDS, RAW_ENDS, sha256_photo, workers
+from recon.photos import HEIC_ENDS, PHOTO_ENDS, RAW_ENDS, reads_heic, sha256_photo, workers
 from recon.transforms_json import read_transforms
 from recon.wording import count, shown
 
@@ -228,6 +228,8 @@ def hash_source(source: Source) -> str:
 
 
 def _hash(path: Path) -> str:
+    if path.suffix.lower() in HEIC_ENDS and not reads_heic():
+        return "unreadable: HEIC"  # its photos will be new once the package is there
     try:
         return sha256_photo(path)
     except OSError as error:  # ingest will name it; until it can be read, it counts as this

@@ -41,8 +41,8 @@ def key_options(options: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values, so that what was written compares equal to what was asked."""
-    return json.loads(json.dumps(value, default=str))
+    """JSON values, so that what was written compares equal to what was asked; None for numbers that are not finite."""
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
 
 
 def stage_key(stage: Stage, options: Any, inputs: Mapping[str, str]) -> str:
@@ -192,6 +192,10 @@ class Workspace:
             lock = filelock.FileLock(self.root / ".lock", timeout=0)
             try:
                 lock.acquire()
+            except NotImplementedError as error:
+                raise WorkspaceError(
+                    f"The file system of {self.root} has no locks, which keep two runs apart. Choose a local folder with -w."
+                ) from error
             except filelock.Timeout:
                 raise WorkspaceError(
                     f"Another recon is writing to {self.root} ({_writer(self.root)}). Wait for it, stop it, or choose another "

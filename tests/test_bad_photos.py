@@ -397,7 +397,7 @@ def test_heic_is_turned_once(tmp_path: Path):
 
 
 def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(photos, "_heic", lambda: False)
+    monkeypatch.setattr(photos, "reads_heic", lambda: False)
     for i in range(3):
         (tmp_path / f"{i}.HEIC").write_bytes(b"whatever" + bytes([i]))
     with pytest.raises(MissingPart, match=r"recon-scene\[heic\]"):

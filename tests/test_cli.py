@@ -134,6 +134,18 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
     assert "goes on where it stopped" in capsys.readouterr().err
 
 
+def test_export_to_a_place_that_cannot_be_written_is_an_error_of_the_user(tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w/recon.json").write_text('{"format": 1}')
+    (tmp_path / "scene.ply").mkdir()
+    monkeypatch.setattr("recon.workspace.Workspace.load", lambda *words: SimpleNamespace(at=lambda time: None))
+    monkeypatch.setattr("render.formats.ply.write_ply", lambda path, splats: path.write_bytes(b""))
+    assert cli.main(["export", str(tmp_path / "scene.ply"), "-w", str(tmp_path / "w")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_no_verb_takes_an_option_that_does_nothing_there():
     for verb in ("view", "export"):
         assert "--json" not in recon(verb, "--help").stdout

@@ -301,3 +301,12 @@ def test_a_folder_whose_name_is_no_utf8_is_named(tmp_path):
     write_pictures(folder, 4)
     with pytest.raises(InputError, match=r"caf.*is not valid UTF-8"):
         run_ingest(folder, tmp_path / "out")
+
+
+def test_photos_that_can_be_read_now_are_noticed(tmp_path, monkeypatch):
+    """Whoever installs the package for HEIC must not be told that nothing has changed."""
+    write_pictures(tmp_path, 3)
+    (tmp_path / "phone.heic").write_bytes(b"heic")
+    before = fingerprint(tmp_path, IngestOptions())
+    monkeypatch.setattr("recon.sources.reads_heic", lambda: False)
+    assert fingerprint(tmp_path, IngestOptions()) != before

@@ -301,6 +301,24 @@ def test_a_damaged_marker_is_an_error_in_words(tmp_path, marker):
         Workspace(tmp_path)
 
 
+def test_a_metric_that_is_no_number_does_not_cost_the_result(tmp_path, source, monkeypatch):
+    def first(source, options, job):
+        job.metrics["residual"] = [float("nan"), float("inf"), 1.5]
+
+    monkeypatch.setattr(stage_table, "first", first)
+    record = Workspace(tmp_path / "w").run("first", FirstOptions(), {}, arguments=(source,))
+    assert record["metrics"] == {"residual": [None, None, 1.5]}
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, source, monkeypatch):
+    def refuse(lock):
+        raise NotImplementedError("flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(WorkspaceError, match="has no locks"):
+        build(tmp_path / "w", source)
+
+
 def test_atomic_write_keeps_the_old_file_when_the_writer_fails(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
