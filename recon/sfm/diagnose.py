@@ -12,7 +12,7 @@ from recon.capture import Capture
 from recon.errors import SfmError
 from recon.sfm.features import opened
 from recon.sfm.mapping import registered
-from recon.sfm.matching import MIN_INLIERS, feature_counts, verified_pairs
+from recon.sfm.matching import MIN_INLIERS, feature_counts, tried_pairs, verified_pairs
 from recon.sfm.pairs import Pair
 from recon.wording import count, some
 
@@ -49,14 +49,13 @@ def _reason(
     best = sorted(partners, key=lambda r: -partners[r])
     inside = [r for r in best if r in placed]
     group = max((g for g in groups if row in g), key=len, default=set())
+    apart = f"; it is part of a model of {len(group)} photos of its own" if len(group) > 1 else ""
     if not inside:
-        names = some(capture.names[r] for r in best)
-        apart = f", and forms a model of {len(group)} photos apart with such" if len(group) > 1 else ""
-        return f"matches only with photos that stayed out too ({names}){apart}"
+        return f"matches only with photos that stayed out too ({some(capture.names[r] for r in best)}){apart}"
     names = some(f"{capture.names[r]}: {partners[r]}" for r in inside)
     return (
-        f"it matches {count(len(inside), 'placed photo')} ({names} points), but no pose agrees with them: too few points in "
-        "common, or similar things at different places"
+        f"it matches {count(len(inside), 'placed photo')} ({names} points), but no pose agrees with them: too few points "
+        f"in common, or similar things at different places{apart}"
     )
 
 
@@ -66,8 +65,8 @@ def no_model(capture: Capture, database: Path) -> SfmError:
 
     n = len(capture)
     features = feature_counts(database, n)
-    tried = verified_pairs(database)
-    links = [pair for pair, inliers in tried.items() if inliers >= MIN_INLIERS]
+    tried = tried_pairs(database)
+    links = [pair for pair, inliers in verified_pairs(database).items() if inliers >= MIN_INLIERS]
     empty = [capture.names[row] for row in np.flatnonzero(features < FEW_FEATURES)]
     head = f"No reconstruction came out of {n} photos. "
     if len(empty) > n - 3:

@@ -1,12 +1,13 @@
 """From a capture without poses to one model of all its photos: a ladder whose rungs are climbed only while photos stay out.
 
     place       one camera after the other, on matches of the chosen pairs
+    pairs       (most photos stayed out) match the photos that stayed out with all others; place again
     features    (most photos stayed out) more features in all photos; place again
     relaxed     add cameras with relaxed thresholds
     merge       merge models that were built apart
     global      all cameras at once
-    pairs       match the photos that stayed out with all others; place, relaxed, merge, global again
-    features    (few stayed out) more features in these photos and those like them; the same again
+    pairs       (few stayed out) match these with all others; add them, relaxed, merge, global again
+    features    (few stayed out) more features in these and in photos like them; the same again
 
 A later model replaces the best so far only when it places more photos that their matches bear out.
 """
@@ -38,10 +39,10 @@ from recon.sfm.mapping import (
     incremental,
     registered,
 )
-from recon.sfm.matching import MIN_INLIERS, match, verified_pairs
+from recon.sfm.matching import MIN_INLIERS, match, tried_pairs, verified_pairs
 from recon.sfm.merge import merged
 from recon.sfm.more import extended_database, richer_database, with_all_keypoints
-from recon.sfm.pairs import choose_pairs, every_pair
+from recon.sfm.pairs import choose_pairs, pairs_with
 from recon.sfm.refine import refine
 from recon.sparse import SparseModel, from_pycolmap
 from recon.wording import count
@@ -147,11 +148,13 @@ def reconstruct(
     job.say(f"Matching {len(choice.pairs)} pairs of {len(capture)} photos ({choice.kind}: {choice.reason}).")
     match(database, choice.pairs, job, options.sfm_seed)
     place(search, "base")
+    if "pairs" in rungs and search.most_missing:
+        _more_pairs(search, "all-pairs", further=False)
     if "features" in rungs and search.most_missing:
         _more_features_everywhere(search)
     climb(search, "base")
     if "pairs" in rungs and search.missing:
-        _more_pairs(search)
+        _more_pairs(search, "pairs", further=True)
     if "features" in rungs and search.missing:
         _more_features(search)
     if search.best is None:
@@ -232,33 +235,34 @@ def _global(search: Search, level: str) -> list[pycolmap.Reconstruction]:
 def _more_features_everywhere(search: Search) -> None:
     with _rung(search, "features", "all", "looking for more features in all photos"):
         database = richer_database(search.database, search.capture, search.spec, search.job)
-        choice = choose_pairs(search.capture, search.options.matcher, database)
-        match(database, choice.pairs, search.job, search.options.sfm_seed)
+        matched = {pair for pair, inliers in verified_pairs(search.database).items() if inliers >= MIN_INLIERS}
+        chosen = choose_pairs(search.capture, search.options.matcher, database).pairs
+        match(database, sorted(matched.union(chosen)), search.job, search.options.sfm_seed)
         search.database, search.others, search.best = database, [], None
         place(search, "rich")
 
 
-def _more_pairs(search: Search) -> None:
-    missing, tried = set(search.missing), verified_pairs(search.database)
-    pairs = [p for p in every_pair(len(search.capture)) if (p[0] in missing or p[1] in missing) and p not in tried]
+def _more_pairs(search: Search, level: str, further: bool) -> None:
+    tried = tried_pairs(search.database)
+    pairs = [pair for pair in pairs_with(search.missing, search.database, len(search.capture)) if pair not in tried]
     if not pairs:
         return
-    with _rung(search, "pairs", "missing", f"matching them with all others ({len(pairs)} pairs)"):
-        database = search.job.scratch / "pairs.db"
+    with _rung(search, "pairs", level, f"matching them with all others ({len(pairs)} pairs)"):
+        database = search.job.scratch / f"{level}.db"
         if not database.is_file():
             copy_database(search.database, database)
         match(database, pairs, search.job, search.options.sfm_seed)
-        _place_if_gained(search, database, "pairs")
+        _place_if_gained(search, database, level, further)
 
 
 def _more_features(search: Search) -> None:
     with _rung(search, "features", "missing", "looking for more features in them and in photos like them"):
         database = extended_database(search.database, search.capture, search.spec, search.missing, search.job)
-        _place_if_gained(search, database, "features")
+        _place_if_gained(search, database, "features", further=True)
 
 
-def _place_if_gained(search: Search, database: Path, level: str) -> None:
-    """Place again when the new matches link photos that stayed out; else the old database stays."""
+def _place_if_gained(search: Search, database: Path, level: str, further: bool) -> None:
+    """Place again when the new matches link photos that stayed out, and climb `further`; else the old database stays."""
     links = lambda path: {  # noqa: E731
         (pair, inliers)
         for pair, inliers in verified_pairs(path).items()
@@ -269,9 +273,9 @@ def _place_if_gained(search: Search, database: Path, level: str) -> None:
         return
     search.database = database
     search.adopt_keypoints()
-    trunk = _trunk(search, level)
-    search.offer(_incremental(search, f"{level}-incremental", None, trunk))
-    climb(search, level)
+    search.offer(_incremental(search, f"{level}-incremental", None, _trunk(search, level)))
+    if further:
+        climb(search, level)
 
 
 def _finished(search: Search) -> pycolmap.Reconstruction:

@@ -131,7 +131,7 @@ def triangulated(
 def _kept(
     folder: Path, job: Job, text: str, total: int | None, call: Callable[[Path, Any], None]
 ) -> list[pycolmap.Reconstruction]:
-    """The models that `call` writes as folders 0, 1, ...; done once, into a folder that appears whole."""
+    """The models that `call` writes into a folder; done once, into a folder that appears whole."""
     import pycolmap
 
     if not folder.is_dir():
@@ -144,7 +144,10 @@ def _kept(
             database.unlink()
         sync_tree(part)
         part.rename(folder)
-    models = [pycolmap.Reconstruction(path) for path in sorted(folder.iterdir()) if path.is_dir()]
+    found = sorted(
+        path.parent for path in folder.glob("**/images.bin")
+    )  # one that was gone on with is not in a subfolder
+    models = [pycolmap.Reconstruction(path) for path in found]
     models = [model for model in models if model.num_reg_images() >= MIN_MODEL]
     return sorted(models, key=lambda m: (-m.num_reg_images(), -m.num_points3D()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from recon.sfm.worker import run_worker
 BLOCK = 64
 """Pairs that are matched and written together: what a kill can cost."""
 COUNT_SECONDS = 1.0
+TRIED = "CREATE TABLE IF NOT EXISTS tried_pairs (i INTEGER, j INTEGER, PRIMARY KEY (i, j)) WITHOUT ROWID"
+"""A table of our own in the database; rows of the capture."""
 MOST_BLOCKS = 32
 """Calls into pycolmap that the pairs are spread over. Progress shows between calls: to look into the database while pycolmap
 writes to it can end the process (SQLite's "database is locked" is fatal there)."""
@@ -29,7 +31,7 @@ MIN_INLIERS = 15
 
 def match(database: Path, pairs: Sequence[Pair], job: Job, seed: int = 0) -> None:
     """Match and verify the pairs that the database does not have yet. The same pair gives the same matches in every run."""
-    todo = sorted(set(pairs) - set(verified_pairs(database)))
+    todo = sorted(set(pairs) - tried_pairs(database))
     if not todo:
         return
     listing = database.with_suffix(".pairs.txt")
@@ -45,6 +47,7 @@ def match(database: Path, pairs: Sequence[Pair], job: Job, seed: int = 0) -> Non
     with job.task("matching photos", total=len(todo)) as task, _counter(database) as counted:
         before = counted()
         run_worker("match", request, database.with_suffix(".log"), lambda _: task.update(counted() - before))
+    _remember(database, todo)
 
 
 @contextmanager
@@ -67,17 +70,34 @@ def _counter(database: Path) -> Iterator[Callable[[], int]]:
 
 
 def verified_pairs(database: Path) -> dict[Pair, int]:
-    """Number of verified matches (0 for none) of every pair that was tried."""
+    """Number of verified matches of the pairs that have any features in common; 0 where no geometry bears them out."""
     with opened(database) as db:
         keys, counts = db.read_two_view_geometry_num_inliers()
     return {_rows(key): int(count) for key, count in zip(keys, counts, strict=True)}
 
 
-def raw_matches(database: Path) -> dict[Pair, int]:
-    """Number of matches before verification of every pair that was tried."""
+def tried_pairs(database: Path) -> set[Pair]:
+    """All pairs that were matched, also those with nothing in common, which pycolmap does not write down."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(TRIED)
+        empty = {(int(i), int(j)) for i, j in connection.execute("SELECT i, j FROM tried_pairs")}
+    return empty | set(verified_pairs(database))
+
+
+def _remember(database: Path, pairs: Sequence[Pair]) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(TRIED)
+        connection.executemany("INSERT OR IGNORE INTO tried_pairs VALUES (?, ?)", pairs)
+
+
+def forget_pairs(database: Path, pairs: Sequence[Pair]) -> None:
+    """Take the matches of these pairs out, so that they are matched anew."""
     with opened(database) as db:
-        keys, counts = db.read_num_matches()
-    return {_rows(key): int(count) for key, count in zip(keys, counts, strict=True)}
+        for i, j in pairs:
+            db.delete_matches(i + 1, j + 1)
+            db.delete_two_view_geometry(i + 1, j + 1)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executemany("DELETE FROM tried_pairs WHERE i = ? AND j = ?", pairs)
 
 
 def _rows(key: int) -> Pair:

@@ -22,7 +22,7 @@ from recon.sfm.features import (
     write_features,
 )
 from recon.sfm.mapping import copy_database
-from recon.sfm.matching import match
+from recon.sfm.matching import forget_pairs, match
 from recon.sfm.pairs import similarity
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def extended_database(database: Path, capture: Capture, spec: FeatureSpec, missi
         part = database.with_name("features.db.part")
         copy_database(database, part)
         _append(part, capture, richer(spec), sorted({row for pair in pairs for row in pair}), job)
-        with opened(part) as db:
-            for i, j in pairs:
-                db.delete_matches(i + 1, j + 1)
-                db.delete_two_view_geometry(i + 1, j + 1)
+        forget_pairs(part, pairs)
         part.rename(target)
     match(target, pairs, job)
     return target

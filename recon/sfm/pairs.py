@@ -7,7 +7,7 @@ VLAD, CVPR 2013). It needs no vocabulary file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from recon.sfm.features import opened
 
 Pair = tuple[int, int]
 
-SMALL = 40
+SMALL = 30
 """Up to so many photos every pair is matched."""
 NEIGHBOURS = 20
 """So many photos that look most alike are matched to each photo of a larger set."""
@@ -32,6 +32,8 @@ LOOP_EVERY, LOOP_NEIGHBOURS = 3, 8
 """Video: every third frame looks for so many frames beyond its window that look alike, which closes loops."""
 GPS_NEIGHBOURS, GPS_ALIKE = 20, 5
 """GPS: so many nearest photos are matched to each, and so many that look most alike, as fixes lie by tens of metres."""
+MOST_PARTNERS = 150
+"""A photo that stayed out is matched with so many others at most."""
 GPS_SHARE = 0.8
 """Share of photos with a fix from which positions choose the pairs."""
 WORDS, SAMPLES, ROUNDS = 64, 20_000, 8
@@ -76,7 +78,7 @@ def choose_pairs(capture: Capture, matcher: str, database: Path) -> PairChoice:
     if kind == "exhaustive":
         return PairChoice(kind, every_pair(len(capture)), reason)
     if kind == "sequential":
-        pairs = _window(len(capture)) | _loops(similarity(database, len(capture)))
+        pairs = _window(len(capture), WINDOW, far=True) | _loops(similarity(database, len(capture)))
     elif kind == "spatial":
         alike = similarity(database, len(capture))
         pairs = _nearest(capture) | _most_alike(alike, GPS_ALIKE) | _window(len(capture), 2, far=False)
@@ -85,12 +87,22 @@ def choose_pairs(capture: Capture, matcher: str, database: Path) -> PairChoice:
     return PairChoice(kind, tuple(sorted(pairs)), reason)
 
 
+def pairs_with(rows: Sequence[int], database: Path, count: int) -> tuple[Pair, ...]:
+    """Pairs of these photos with all others; in a capture of more than MOST_PARTNERS photos with those that look most alike."""
+    if count <= MOST_PARTNERS:
+        return tuple(sorted(_ordered((row, other) for row in rows for other in range(count))))
+    alike = similarity(database, count)
+    np.fill_diagonal(alike, -np.inf)
+    return tuple(sorted(_ordered((row, other) for row in rows for other in _top(alike[row], MOST_PARTNERS))))
+
+
 def gps_share(capture: Capture) -> float:
     """Share of the photos that have a latitude and longitude."""
     return 0.0 if capture.gps is None else float(np.isfinite(capture.gps[:, :2]).all(1).mean())
 
 
-def _window(count: int, reach: int = WINDOW, far: bool = True) -> set[Pair]:
+def _window(count: int, reach: int, far: bool) -> set[Pair]:
+    """Each photo with the `reach` that follow it, and with those 16, 32, ... further on (at most 5 of these)."""
     steps = list(range(1, reach + 1))
     while far and steps[-1] * 2 < count and len(steps) < reach + 5:
         steps.append(16 if len(steps) == reach else steps[-1] * 2)
