@@ -119,6 +119,8 @@ def fit_gps(centers: Array, fixes: Array, upright: Upright | None, scale: float 
     widened for errors that run along from one photo to the next, as those of GPS do (autocorrelation of first order).
     `scale`: metres per unit, when it is known from elsewhere.
     """
+    around = fixes[0, 1] + (fixes[:, 1] - fixes[0, 1] + 180) % 360 - 180  # 179.9 and -179.9 are neighbours
+    fixes = np.column_stack([fixes[:, 0], around, fixes[:, 2]])
     heights = fixes[:, 2][np.isfinite(fixes[:, 2])]
     origin = (*np.median(fixes[:, :2], 0).tolist(), float(np.median(heights)) if len(heights) else 0.0)
     known = np.isfinite(fixes[:, 2])

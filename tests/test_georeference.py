@@ -106,6 +106,16 @@ def test_errors_that_run_along_widen_what_is_said():
     assert along.scale_error / along.sigma[0] > 1.3 * mixed.scale_error / mixed.sigma[0]
 
 
+def test_the_date_line_is_no_wall():
+    place = (-17.0, 180.0, 50.0)
+    rng = np.random.default_rng(0)
+    centers = rng.normal(0, [10, 10, 2], (12, 3))
+    centers[:, 0] = np.abs(centers[:, 0]) * np.repeat([-1, 1], 6)  # half of them on each side
+    fit = fit_gps(centers, geodetic_from_enu(centers, place), None)
+    assert abs(abs(fit.origin[1]) - 180) < 0.001
+    np.testing.assert_allclose(fit.enu_from_sfm.rotation, np.eye(3), atol=1e-4)
+
+
 def test_heights_may_be_missing():
     place = ring(24, radius=40.0)
     fixes, _ = gps_of(place.truth, (1.0, 2.0))
