@@ -172,6 +172,6 @@ def write_png(path: Path, rgb: FLOAT) -> None:
 def load_metrics(folder: Path) -> dict[str, Any]:
     """Read metrics.json. Raises WorkspaceError when it is damaged."""
     try:
-        return json.loads((folder / "metrics.json").read_text())
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"{folder} is damaged ({error}). Run `recon eval` with --redo.") from error
