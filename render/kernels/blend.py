@@ -1,6 +1,8 @@
-"""Blending of the tiles' lists into pixels, and back; lane = pixel of a tile's row.
+"""Blending of the tiles' lists into pixels, and back; lane = pixel of a block of 4 x 4.
 
-Forward works row by row: the pixels of a row stay in registers while the splats of a batch pass by, each row seeing
+A tile is 16 blocks, and a vector is one block: most splats are so small that rows of 16 pixels would be half empty.
+Forward
+works block by block: the pixels of a block stay in registers while the splats of a batch pass by, each block seeing
 only those that reach it. Backward works splat by splat from far to near, so that a splat's sums over the tile's pixels
 stay in registers instead.
 
@@ -15,10 +17,11 @@ import numpy as np
 
 from render.kernels import layout, reference
 from render.kernels.jit import helper, kernel
-from render.kernels.layout import MOMENTS, RECORD, TILE, scratch
+from render.kernels.layout import BLOCK, MOMENTS, RECORD, TILE, scratch
 from render.kernels.simd import (
     absolute,
     fill,
+    floor,
     lane_numbers,
     lane_sum,
     lowest_bit,
@@ -28,82 +31,102 @@ from render.kernels.simd import (
     nonzero,
     select,
 )
-from render.kernels.simd_memory import load, load3, peek, poke, prefetch, store, store_lane_sums
+from render.kernels.simd_memory import load, peek, poke, prefetch, store, store_lane_sums
 from render.kernels.vecmath import exp2
 
 PIXELS = TILE * TILE
-BATCH = 64
-"""Splats whose row coefficients are computed at once; as many as a mask has bits."""
+BLOCKS = PIXELS // 16
+BATCH = 32
+"""Splats whose coefficients are computed at once."""
 _AHEAD = 12
 """Splats ahead whose records backward asks for: a tile's splats lie all over the records."""
 
 _IX, _FX, _IY, _FY = layout.IX, layout.FX, layout.IY, layout.FY
-_SU, _SK, _HY, _LOG_O = layout.SU, layout.SK, layout.HY, layout.LOG_O
+_SU, _SK, _SV, _LOG_O = layout.SU, layout.SK, layout.SV, layout.LOG_O
 _RED, _GREEN, _BLUE, _Z = layout.RGB, layout.RGB + 1, layout.RGB + 2, layout.Z
 _LOG_MIN = layout.LOG_O_MIN
 _LOG_MAX = np.float32(np.log2(reference.ALPHA_MAX))
 _ALPHA_MAX, _T_MIN = np.float32(reference.ALPHA_MAX), np.float32(reference.T_MIN)
-_0, _HALF, _1, _15 = np.float32(0), np.float32(0.5), np.float32(1), np.float32(15)
+_0, _HALF, _1, _4 = np.float32(0), np.float32(0.5), np.float32(1), np.float32(BLOCK)
+_MIDDLE = np.float32(0.5 * (BLOCK - 1))
 
-# The scratch of one tile, in floats: pixels by row, then coefficients by splat of the batch.
+# The scratch of one tile, in floats: pixels by block, then what the batch's splats need. In forward a splat has 96 floats:
+# u in block 0, its change by block, and log2(alpha) + u^2 in the four rows of blocks.
 _T, _R, _G, _B, _LAST, _D = 0, 256, 512, 768, 1024, 1280
-_E, _Q = 1536, 1536 + TILE * BATCH
-_PLACE = 1536 + 2 * TILE * BATCH
-_FORWARD = _PLACE + BATCH
-_BEHIND, _ROW_E, _ROW_Q, _ROW_DY, _BACKWARD = 1280, 1536, 1552, 1568, 1584
+_PLACE, _SPLATS, _SPLAT = 1536, 1536 + BATCH, 96
+_STEP, _LOG = 16, 32
+_FORWARD = _SPLATS + _SPLAT * BATCH
+_BEHIND, _U_STEP, _V_STEP, _BACKWARD = 1280, 1536, 1552, 1568
 
 
 @helper
-def _rows_of(records, r, left, top, lanes):
-    """(SU, e, q, bits) of a splat in a tile: row j has log2(alpha) = q[j] - (SU i + e[j])^2 at column i; bits: rows
-    that it reaches.
+def _block_lanes():
+    """Column and row of each pixel in its block; times 4, of each block in its tile."""
+    lanes = lane_numbers()
+    row = floor(lanes * np.float32(0.25))
+    return lanes - _4 * row, row
+
+
+@helper
+def _blocks_of(su, sk, sv, log_o, x0, y0, steps, column, row):
+    """Bits of the blocks that a splat's ellipse may reach; x0, y0: the tile's first pixel seen from the centre.
+
+    u and dy are taken as near to 0 as they come in a block, each by itself: a few per cent too many blocks.
     """
-    su = peek(records, r + _SU)
-    x0 = left + _HALF - peek(records, r + _IX) - peek(records, r + _FX)
-    dy = lanes + (top + _HALF - peek(records, r + _IY) - peek(records, r + _FY))
-    e = su * x0 + peek(records, r + _SK) * dy
-    q = peek(records, r + _LOG_O) - peek(records, r + _HY) * dy * dy
-    nearest = maximum(maximum(e, -(e + _15 * su)), _0)  # |SU i + e| where the row comes closest, 0 <= i <= 15
-    return su, e, q, mask_bits(q - nearest * nearest >= _LOG_MIN)
+    u = absolute(steps + (su * (x0 + _MIDDLE) + sk * (y0 + _MIDDLE))) - _MIDDLE * (su + abs(sk))
+    v = sv * (absolute(_4 * row + (y0 + _MIDDLE)) - _MIDDLE)
+    u, v = maximum(u, _0), maximum(v, _0)
+    return mask_bits(log_o - u * u - v * v >= _LOG_MIN)
 
 
 @helper
-def _prepare(begin, lo, hi, splat, records, left, top, lanes, buf, reach, at):
-    """Row coefficients of a batch of splats into buf, their rows into `reach`, their records' places into `at`."""
+def _prepare(begin, lo, hi, splat, records, left, top, column, row, buf, blocks, reach, at):
+    """Coefficients of a batch of splats into buf, the bits of their blocks into `blocks` (by slot, for backward) and
+    `reach` (by place in the batch), their records' places into `at`.
+    """
     for n in range(hi - lo):
         prefetch(records, RECORD * np.int64(peek(splat, min(lo + n + BATCH, len(splat) - 1))))
         r = RECORD * np.int64(peek(splat, lo + n))
-        _, e, q, rows = _rows_of(records, r, left, top, lanes)
-        store(buf, _E + TILE * n, e)
-        store(buf, _Q + TILE * n, q)
+        su, sk, sv, log_o = (
+            peek(records, r + _SU),
+            peek(records, r + _SK),
+            peek(records, r + _SV),
+            peek(records, r + _LOG_O),
+        )
+        x0 = left + _HALF - peek(records, r + _IX) - peek(records, r + _FX)
+        y0 = top + _HALF - peek(records, r + _IY) - peek(records, r + _FY)
+        steps = su * (_4 * column) + sk * (_4 * row)
+        bits = _blocks_of(su, sk, sv, log_o, x0, y0, steps, column, row)
+        base = _SPLATS + _SPLAT * n
+        store(buf, base, su * (column + x0) + sk * (row + y0))
+        store(buf, base + _STEP, steps)
+        v = sv * (row + y0)
+        for block_row in range(TILE // BLOCK):
+            store(buf, base + _LOG + 16 * block_row, log_o - v * v)
+            v = v + _4 * sv
         poke(buf, _PLACE + n, np.float32(lo + n - begin))
-        poke(reach, n, rows)
+        poke(blocks, lo + n, bits)
+        poke(reach, n, bits)
         poke(at, n, r)
     for n in range(hi - lo, BATCH):
         poke(reach, n, 0)
 
 
 @helper
-def _members(reach, row):
-    """The bits of the batch's splats that reach a row."""
-    bit = 1 << row
-    low = mask_bits(nonzero(load(reach, 0) & bit)) | mask_bits(nonzero(load(reach, 16) & bit)) << 16
-    high = mask_bits(nonzero(load(reach, 32) & bit)) | mask_bits(nonzero(load(reach, 48) & bit)) << 16
-    return low | high << 32
-
-
-@helper
-def _blend_row(members, row, records, at, lanes, depth, buf):
-    """Blend the batch's splats into one row; returns the bits of the pixels that are not done."""
-    p = TILE * row
+def _blend_block(block, records, reach, at, depth, buf):
+    """Blend the batch's splats into one block; returns the bits of the pixels that are not done."""
+    p = 16 * block
+    bit = 1 << block
+    members = mask_bits(nonzero(load(reach, 0) & bit)) | mask_bits(nonzero(load(reach, 16) & bit)) << 16
     t, last = load(buf, _T + p), load(buf, _LAST + p)  # t < 0: the pixel is done, with transmittance -t
     red, green, blue, far = load(buf, _R + p), load(buf, _G + p), load(buf, _B + p), load(buf, _D + p)
+    step, log = _SPLATS + _STEP + block, _SPLATS + _LOG + 16 * (block // 4)
     while members != 0:
         n = lowest_bit(members)
         members &= members - 1
-        r = peek(at, n)
-        u = lanes * peek(records, r + _SU) + peek(buf, _E + TILE * n + row)
-        q = peek(buf, _Q + TILE * n + row) - u * u
+        r, base = peek(at, n), _SPLAT * n
+        u = load(buf, _SPLATS + base) + peek(buf, step + base)
+        q = load(buf, log + base) - u * u
         seen = q >= _LOG_MIN
         w = select(seen, minimum(exp2(q), _ALPHA_MAX), _0) * t
         through = t - w
@@ -126,57 +149,82 @@ def _blend_row(members, row, records, at, lanes, depth, buf):
 
 
 @helper
+def _place_of(column, row):
+    """Where a tile's pixel stands in block order."""
+    return 16 * (4 * (row // BLOCK) + column // BLOCK) + BLOCK * (row % BLOCK) + column % BLOCK
+
+
+@helper
 def _write_tile(left, top, width, height, background, stride, depth, buf, rgb, alpha, z):
     """One tile's pixels into the images; background: 3 floats a pixel, stride 3, or the same 3 for all, stride 0."""
     for j in range(min(TILE, height - top)):
         for i in range(min(TILE, width - left)):
-            p, k = (top + j) * width + left + i, TILE * j + i
+            p, k = (top + j) * width + left + i, _place_of(i, j)
             t = abs(peek(buf, _T + k))
-            rgb[3 * p] = peek(buf, _R + k) + t * background[stride * p]
-            rgb[3 * p + 1] = peek(buf, _G + k) + t * background[stride * p + 1]
-            rgb[3 * p + 2] = peek(buf, _B + k) + t * background[stride * p + 2]
-            alpha[p] = _1 - t
+            poke(rgb, 3 * p, peek(buf, _R + k) + t * peek(background, stride * p))
+            poke(rgb, 3 * p + 1, peek(buf, _G + k) + t * peek(background, stride * p + 1))
+            poke(rgb, 3 * p + 2, peek(buf, _B + k) + t * peek(background, stride * p + 2))
+            poke(alpha, p, _1 - t)
             if depth:
                 z[p] = peek(buf, _D + k) / (_1 - t)  # 0 / 0 is the NaN of a pixel that nothing covers
 
 
 @kernel
 def blend(
-    start, stop, columns, width, height, offset, splat, records, background, stride, depth, rgb, alpha, z, through, last
+    start,
+    stop,
+    columns,
+    width,
+    height,
+    offset,
+    splat,
+    records,
+    background,
+    stride,
+    depth,
+    rgb,
+    alpha,
+    z,
+    through,
+    last,
+    blocks,
 ):
     """Blend tiles start .. stop into rgb f32[H W 3], alpha and z f32[H W].
 
-    through, last f32[tiles 256]: what backward starts from, tile by tile: transmittance and the last splat blended
-    (place in the tile's list, -1: none).
+    What backward starts from: through, last f32[tiles 256], by tile and block: transmittance and the last splat blended
+    (place in the tile's list, -1: none); blocks u16[P], by slot: the blocks that a splat reaches.
     """
     buf = scratch(_FORWARD)
     reach, at = np.empty(BATCH, np.int32), np.empty(BATCH, np.int64)
-    lanes = lane_numbers()
+    column, row = _block_lanes()
     for tile in range(start, stop):
         x, y = TILE * (tile % columns), TILE * (tile // columns)
         left, top = np.float32(x), np.float32(y)
-        for p in range(0, PIXELS, TILE):
-            store(buf, _T + p, select(lanes < np.float32(width - x), fill(_1), -_1))
+        alive = 0
+        for block in range(BLOCKS):
+            p = 16 * block
+            inside = column < np.float32(width - x - BLOCK * (block % 4))
+            inside = inside & (row < np.float32(height - y - BLOCK * (block // 4)))
+            alive |= int(mask_bits(inside) != 0) << block
+            store(buf, _T + p, select(inside, fill(_1), -_1))
             store(buf, _LAST + p, -_1)
             store(buf, _R + p, _0)
             store(buf, _G + p, _0)
             store(buf, _B + p, _0)
             store(buf, _D + p, _0)
-        alive = (1 << min(TILE, height - y)) - 1
         begin, end = np.int64(offset[tile]), np.int64(offset[tile + 1])
         for lo in range(begin, end, BATCH):
-            _prepare(begin, lo, min(lo + BATCH, end), splat, records, left, top, lanes, buf, reach, at)
-            rows = alive
-            while rows != 0:
-                row = lowest_bit(rows)
-                rows &= rows - 1
-                members = _members(reach, row)
-                if members != 0 and _blend_row(members, row, records, at, lanes, depth, buf) == 0:
-                    alive &= ~(1 << row)
+            _prepare(begin, lo, min(lo + BATCH, end), splat, records, left, top, column, row, buf, blocks, reach, at)
+            left_over = alive
+            while left_over != 0:
+                block = lowest_bit(left_over)
+                left_over &= left_over - 1
+                if _blend_block(block, records, reach, at, depth, buf) == 0:
+                    alive &= ~(1 << block)
             if alive == 0:
                 break
         _write_tile(x, y, width, height, background, stride, depth, buf, rgb, alpha, z)
-        for p in range(0, PIXELS, TILE):
+        for p in range(0, PIXELS, 16):
             store(through, PIXELS * tile + p, absolute(load(buf, _T + p)))
             store(last, PIXELS * tile + p, load(buf, _LAST + p))
 
@@ -185,45 +233,43 @@ def blend(
 def _read_tile(left, top, width, height, background, stride, d_rgb, d_alpha, buf):
     """Gradients of the tile's pixels into R, G, B, and what lies behind all splats, dotted with them, into BEHIND."""
     for j in range(TILE):
-        whole = top + j < height and left + TILE <= width
-        p, k = (top + j) * width + left, TILE * j
-        if whole:
-            red, green, blue = load3(d_rgb, 3 * p)
-            store(buf, _R + k, red)
-            store(buf, _G + k, green)
-            store(buf, _B + k, blue)
-        else:
-            for i in range(TILE):
-                inside = top + j < height and left + i < width
-                buf[_R + k + i] = d_rgb[3 * (p + i)] if inside else _0
-                buf[_G + k + i] = d_rgb[3 * (p + i) + 1] if inside else _0
-                buf[_B + k + i] = d_rgb[3 * (p + i) + 2] if inside else _0
         for i in range(TILE):
-            behind = _0
+            k = _place_of(i, j)
+            red, green, blue, behind = _0, _0, _0, _0
             if top + j < height and left + i < width:
-                b = stride * (p + i)
-                behind = background[b] * peek(buf, _R + k + i) + background[b + 1] * peek(buf, _G + k + i)
-                behind += background[b + 2] * peek(buf, _B + k + i)
+                p = (top + j) * width + left + i
+                red, green, blue = peek(d_rgb, 3 * p), peek(d_rgb, 3 * p + 1), peek(d_rgb, 3 * p + 2)
+                b = stride * p
+                behind = peek(background, b) * red + peek(background, b + 1) * green + peek(background, b + 2) * blue
                 if len(d_alpha) > 0:
-                    behind -= d_alpha[p + i]
-            buf[_BEHIND + k + i] = behind
+                    behind -= peek(d_alpha, p)
+            poke(buf, _R + k, red)
+            poke(buf, _G + k, green)
+            poke(buf, _B + k, blue)
+            poke(buf, _BEHIND + k, behind)
 
 
 @helper
-def _moments(rows, number, e, q, su, records, r, x0, y0, lanes, buf, out, at):
-    """Back-propagate through one splat in the given rows of a tile; its MOMENTS sums go to out[at ...]."""
-    store(buf, _ROW_E, e)
-    store(buf, _ROW_Q, q)
-    store(buf, _ROW_DY, lanes + y0)
+def _moments(bits, number, records, r, x0, y0, column, row, buf, out, at):
+    """Back-propagate through one splat in the given blocks of a tile; its MOMENTS sums go to out[at ...]."""
+    su, sk, sv, log_o = (
+        peek(records, r + _SU),
+        peek(records, r + _SK),
+        peek(records, r + _SV),
+        peek(records, r + _LOG_O),
+    )
+    u0, v0 = su * (column + x0) + sk * (row + y0), sv * (row + y0)
+    store(buf, _U_STEP, su * (_4 * column) + sk * (_4 * row))
+    store(buf, _V_STEP, sv * (_4 * row))
     red, green, blue = fill(peek(records, r + _RED)), fill(peek(records, r + _GREEN)), fill(peek(records, r + _BLUE))
     d_red, d_green, d_blue = fill(_0), fill(_0), fill(_0)
-    s, sy, syy = fill(_0), fill(_0), fill(_0)
-    while rows != 0:
-        row = lowest_bit(rows)
-        rows &= rows - 1
-        p = TILE * row
-        u = lanes * su + peek(buf, _ROW_E + row)
-        q = peek(buf, _ROW_Q + row) - u * u
+    s, su1, sv1, suu, suv, svv = fill(_0), fill(_0), fill(_0), fill(_0), fill(_0), fill(_0)
+    while bits != 0:
+        block = lowest_bit(bits)
+        bits &= bits - 1
+        p = 16 * block
+        u, v = u0 + peek(buf, _U_STEP + block), v0 + peek(buf, _V_STEP + block)
+        q = log_o - v * v - u * u
         ok = (q >= _LOG_MIN) & (load(buf, _LAST + p) >= number)
         a = select(ok, minimum(exp2(q), _ALPHA_MAX), _0)
         t = load(buf, _T + p) / (_1 - a)  # the transmittance in front of this splat
@@ -234,14 +280,12 @@ def _moments(rows, number, e, q, su, records, r, x0, y0, lanes, buf, out, at):
         behind = load(buf, _BEHIND + p)
         change = red * g_red + green * g_green + blue * g_blue - behind
         store(buf, _BEHIND + p, behind + a * change)
-        v = select(q <= _LOG_MAX, w * change, _0)  # alpha dL/dalpha; none where alpha is capped
-        dy = peek(buf, _ROW_DY + row)
-        vy = v * dy
-        s, sy, syy = s + v, sy + vy, syy + vy * dy
-    dx = lanes + x0
-    sx = s * dx
-    store_lane_sums(out, at, d_red, d_green, d_blue, sx, sy, sx * dx, sy * dx, syy)
-    out[at + MOMENTS - 1] = lane_sum(s)
+        d = select(q <= _LOG_MAX, w * change, _0)  # alpha dL/dalpha; none where alpha is capped
+        du, dv = d * u, d * v
+        s, su1, sv1 = s + d, su1 + du, sv1 + dv
+        suu, suv, svv = suu + du * u, suv + du * v, svv + dv * v
+    store_lane_sums(out, at, d_red, d_green, d_blue, su1, sv1, suu, suv, svv)
+    poke(out, at + MOMENTS - 1, lane_sum(s))
 
 
 @kernel
@@ -258,6 +302,7 @@ def blend_backward(
     stride,
     through,
     last,
+    blocks,
     d_rgb,
     d_alpha,
     out,
@@ -267,27 +312,27 @@ def blend_backward(
     out: f32[P MOMENTS + 16], the MOMENTS of every pair by its slot.
     """
     buf = scratch(_BACKWARD)
-    lanes = lane_numbers()
+    column, row = _block_lanes()
     for tile in range(start, stop):
         x, y = TILE * (tile % columns), TILE * (tile // columns)
         left, top = np.float32(x), np.float32(y)
         _read_tile(x, y, width, height, background, stride, d_rgb, d_alpha, buf)
         latest = fill(-_1)
-        for p in range(0, PIXELS, TILE):
+        for p in range(0, PIXELS, 16):
             store(buf, _T + p, load(through, PIXELS * tile + p))
             place = load(last, PIXELS * tile + p)
             store(buf, _LAST + p, place)
             latest = maximum(latest, place)
         deepest = -1
-        store(buf, _ROW_E, latest)
-        for i in range(TILE):
-            deepest = max(deepest, np.int64(peek(buf, _ROW_E + i)))
+        store(buf, _U_STEP, latest)
+        for i in range(16):
+            deepest = max(deepest, np.int64(buf[_U_STEP + i]))
         begin, end = np.int64(offset[tile]), np.int64(offset[tile + 1])
         out[MOMENTS * (begin + deepest + 1) : MOMENTS * end] = _0
         for k in range(begin + deepest, begin - 1, -1):
             prefetch(records, RECORD * np.int64(peek(splat, max(k - _AHEAD, 0))))
             r = RECORD * np.int64(peek(splat, k))
-            su, e, q, rows = _rows_of(records, r, left, top, lanes)
             x0 = left + _HALF - peek(records, r + _IX) - peek(records, r + _FX)
             y0 = top + _HALF - peek(records, r + _IY) - peek(records, r + _FY)
-            _moments(rows, np.float32(k - begin), e, q, su, records, r, x0, y0, lanes, buf, out, MOMENTS * k)
+            bits = np.int64(peek(blocks, k))
+            _moments(bits, np.float32(k - begin), records, r, x0, y0, column, row, buf, out, MOMENTS * k)

@@ -1,12 +1,15 @@
 """From sums over pixels to gradients of the columns and of the camera's pose: the transpose of project.py; lane =
 splat.
 
-Notation: s = d^T Q d / 2 with Q = Sigma2^-1, and v = alpha dL/dalpha at a pixel, so dL/ds = -v. With the moments M =
-sum v d d^T and m = sum v d: dL/d(centre) = Q m, dL/dSigma2 = Q M Q / 2. Sigma2 = B B^T + 0.3 I, B = A R S, A = J W, S
-the diagonal of scales.
+Notation: at a pixel offset d from the splat's centre, log2(alpha) = log2(opacity) - |G d|^2 with (u, v) = G d and G =
+((su, sk), (0, sv)), so Sigma2^-1 = 2 ln2 G^T G. With the moments M = sum d_alpha (u, v)^T (u, v) and m = sum d_alpha
+(u, v), d_alpha = alpha dL/dalpha: dL/d(centre) = 2 ln2 G^T m, dL/dSigma2 = 2 ln2^2 G^T M G. Sigma2 = B B^T + 0.3 I, B =
+A R S, A = J W, S the diagonal of scales.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -27,6 +30,7 @@ from render.kernels.simd_memory import load, peek, poke, store, store3, store4, 
 
 _W, _T, _F = layout.W, layout.T, layout.FOCAL
 _FILTER = reference.FILTER
+_HALF_LOG2E, _2LN2, _2LN2_2 = 0.5 / math.log(2), 2 * math.log(2), 2 * math.log(2) ** 2
 
 # The scratch of 16 splats, in floats: moments, then the two halves of the memos.
 _M, _P, _S = 0, 256, 512
@@ -60,21 +64,27 @@ def _field(buf, at):
 
 
 @helper
-def _covariance(c00, c01, c11, sxx, sxy, syy, s, antialiased):
-    """(dL/dSigma2 as the entries 00, 01, 11 of a symmetric matrix, and Q's entries); c is Sigma2 without the filter."""
-    f00, f11 = c00 + _FILTER, c11 + _FILTER
-    inverse = 1.0 / (f00 * f11 - c01 * c01)
-    q00, q01, q11 = f11 * inverse, -c01 * inverse, f00 * inverse
-    x0, x1 = sxx * q00 + sxy * q01, sxx * q01 + sxy * q11  # M Q
-    y0, y1 = sxy * q00 + syy * q01, sxy * q01 + syy * q11
-    h00, h01, h11 = 0.5 * (q00 * x0 + q01 * y0), 0.5 * (q00 * x1 + q01 * y1), 0.5 * (q01 * x1 + q11 * y1)
+def _whitening(c00, c01, c11):
+    """Rows (su, sk) and (0, sv) of the matrix G that takes pixel offsets to (u, v), as in the records; c is with the
+    filter.
+    """
+    su = root(_HALF_LOG2E * c11 / (c00 * c11 - c01 * c01))
+    return su, -su * c01 / c11, root(_HALF_LOG2E / c11)
+
+
+@helper
+def _covariance(c00, c01, c11, su, sk, sv, suu, suv, svv, s, antialiased):
+    """dL/dSigma2 as the entries 00, 01, 11 of a symmetric matrix; c is Sigma2 without the filter."""
+    mu, mv = suu * sk + suv * sv, suv * sk + svv * sv
+    h00, h01, h11 = _2LN2_2 * su * su * suu, _2LN2_2 * su * mu, _2LN2_2 * (sk * mu + sv * mv)
     if antialiased:  # opacity scales with sqrt(det / det with filter), whose logarithm has this gradient
-        raw = c00 * c11 - c01 * c01
+        f00, f11 = c00 + _FILTER, c11 + _FILTER
+        raw, blurred = c00 * c11 - c01 * c01, 1.0 / (f00 * f11 - c01 * c01)
         inverse = select(raw > 0.0, 1.0 / raw, 0.0)
-        h00 = h00 + 0.5 * s * (c11 * inverse - q00)
-        h01 = h01 + 0.5 * s * (q01 * 0.0 - c01 * inverse - q01)
-        h11 = h11 + 0.5 * s * (c00 * inverse - q11)
-    return h00, h01, h11, q00, q01, q11
+        h00 = h00 + 0.5 * s * (c11 * inverse - f11 * blurred)
+        h01 = h01 - 0.5 * s * (c01 * inverse - c01 * blurred)
+        h11 = h11 + 0.5 * s * (c00 * inverse - f00 * blurred)
+    return h00, h01, h11
 
 
 @helper
@@ -155,10 +165,11 @@ def _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, count):
     ar, br = times_rotation(a, r), times_rotation(b, r)
     a0, a1, a2, b0, b1, b2 = ar[0] * s0, ar[1] * s1, ar[2] * s2, br[0] * s0, br[1] * s1, br[2] * s2
     c00, c01, c11 = a0 * a0 + a1 * a1 + a2 * a2, a0 * b0 + a1 * b1 + a2 * b2, b0 * b0 + b1 * b1 + b2 * b2
-    mx, my = _field(buf, _M + 48), _field(buf, _M + 64)
-    sxx, sxy, syy = _field(buf, _M + 80), _field(buf, _M + 96), _field(buf, _M + 112)
+    mu, mv = _field(buf, _M + 48), _field(buf, _M + 64)
+    suu, suv, svv = _field(buf, _M + 80), _field(buf, _M + 96), _field(buf, _M + 112)
     s = _field(buf, _M + 128)
-    h00, h01, h11, q00, q01, q11 = _covariance(c00, c01, c11, sxx, sxy, syy, s, antialiased)
+    su, sk, sv = _whitening(c00 + _FILTER, c01, c11 + _FILTER)
+    h00, h01, h11 = _covariance(c00, c01, c11, su, sk, sv, suu, suv, svv, s, antialiased)
     h00, h01, h11 = 2.0 * h00, 2.0 * h01, 2.0 * h11
     da0, da1, da2 = h00 * a0 + h01 * b0, h00 * a1 + h01 * b1, h00 * a2 + h01 * b2
     db0, db1, db2 = h01 * a0 + h11 * b0, h01 * a1 + h11 * b1, h01 * a2 + h11 * b2
@@ -171,7 +182,7 @@ def _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, count):
     gw, gx, gy, gz = gw - along * qw, gx - along * qx, gy - along * qy, gz - along * qz
     gw, gx, gy, gz = gw * inverse, gx * inverse, gy * inverse, gz * inverse
     store4(d_quat, 4 * out, narrow(gw), narrow(gx), narrow(gy), narrow(gz), count)
-    return _times_transpose(da, r), _times_transpose(db, r), (q00 * mx + q01 * my, q01 * mx + q11 * my)
+    return _times_transpose(da, r), _times_transpose(db, r), (_2LN2 * su * mu, _2LN2 * (sk * mu + sv * mv))
 
 
 @helper

@@ -19,14 +19,16 @@ from render.kernels.jit import helper
 CHUNK = 1024
 """Rows of splats per chunk; a multiple of 16."""
 TILE = 16
-"""Pixels along a tile's side: one row of a tile is one vector."""
+"""Pixels along a tile's side."""
+BLOCK = 4
+"""Pixels along the side of a block, which is one vector; a tile has 16 blocks."""
 
-# A record is 16 float32, one cache line. With q = log2(alpha): q = LOG_O - (SU dx + SK dy)^2 - HY dy^2, the exponent as a sum
+# A record is 16 float32, one cache line. With q = log2(alpha): q = LOG_O - u^2 - v^2, u = SU dx + SK dy, v = SV dy: a sum
 # of squares: no cancellation for needles, and never positive.
 RECORD = 16
 IX, FX, IY, FY = 0, 1, 2, 3
 """Centre in pixels as integer part + fraction: float32 alone is too coarse for small splats in large images."""
-SU, SK, HY, LOG_O = 4, 5, 6, 7
+SU, SK, SV, LOG_O = 4, 5, 6, 7
 RGB, Z, TOWARDS, BOX = 8, 11, 12, 15
 """Colour (3), z, the unit direction from the camera (3), and the bits of the bounding box in tiles: first column (12
 bits), first row (12), how many columns (4) and rows (4) more, where 15 stands for all larger numbers, too.
@@ -46,8 +48,8 @@ where it is clamped; the unit direction from the camera.
 """
 
 MOMENTS = 9
-"""Sums over a splat's pixels in one tile, v = alpha dL/dalpha: 3 of dL/dcolour; then v dx, v dy, v dx^2, v dx dy, v
-dy^2, v.
+"""Sums over a splat's pixels in one tile: 3 of dL/dcolour; then, with d = alpha dL/dalpha, those of d u, d v, d u^2, d
+u v, d v^2, d.
 """
 LOG_O_MIN = np.float32(-np.log2(255.0))
 """log2 of reference.ALPHA_MIN."""

@@ -13,7 +13,7 @@ from render.kernels.blend import PIXELS, blend, blend_backward
 from render.kernels.gradient import project_backward
 from render.kernels.grads import SPARE, ColumnGrads, ShFactors
 from render.kernels.jit import DOOR, spread
-from render.kernels.layout import CHUNK, MEMO, MOMENTS, RECORD, TILE, Visible
+from render.kernels.layout import BLOCK, CHUNK, MEMO, MOMENTS, RECORD, TILE, Visible
 from render.kernels.project import project
 from render.kernels.simd import LANES
 from render.kernels.tiles import TileLists, tile_lists
@@ -40,13 +40,16 @@ class View:
     through: F32
     """f32[tiles * 256], transmittance behind the last splat blended."""
     last: F32
-    """f32[tiles * 256], the last splat blended, as its place in the tile's list."""
+    """f32[tiles * 256], the last splat blended, as its place in the tile's list. Both by tile and block."""
+    blocks: NDArray[np.uint16]
+    """u16[P], by slot: bits of the tile's blocks that the splat reaches."""
 
     def through_image(self) -> F32:
         """f32[H, W], the transmittance of every pixel."""
         width, height = self.size
-        blocks = self.through.reshape(-1, self.lists.columns, TILE, TILE).transpose(0, 2, 1, 3)
-        return np.ascontiguousarray(blocks.reshape(-1, self.lists.columns * TILE)[:height, :width])
+        columns, n = self.lists.columns, TILE // BLOCK
+        blocks = self.through.reshape(-1, columns, n, n, BLOCK, BLOCK).transpose(0, 2, 4, 1, 3, 5)
+        return np.ascontiguousarray(blocks.reshape(-1, columns * TILE)[:height, :width])
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ def render_view(
         images = (rgb.reshape(-1), alpha.reshape(-1), z.reshape(-1))
         pixels = (background.reshape(-1), 0 if background.size == 3 else 3)
         shape = (lists.columns, width, height, lists.offset, lists.splat, visible.records)
-        spread(blend, tiles, *shape, *pixels, depth, *images, through, last)
-    view = View(camera, size, degree, antialiased, background, visible, lists, through, last)
+        blocks = np.empty(len(lists.splat), np.uint16)
+        spread(blend, tiles, *shape, *pixels, depth, *images, through, last, blocks)
+    view = View(camera, size, degree, antialiased, background, visible, lists, through, last, blocks)
     return rgb, alpha, z, view
 
 
@@ -138,7 +142,7 @@ def pair_moments(view: View, d_rgb: F32, d_alpha: F32) -> F32:
     moments = np.empty(len(lists.splat) * MOMENTS + LANES, np.float32)
     pixels = (view.background.reshape(-1), 0 if view.background.size == 3 else 3)
     shape = (lists.columns, width, height, lists.offset, lists.splat, view.visible.records)
-    saved = (view.through, view.last, d_rgb.reshape(-1), d_alpha.reshape(-1))
+    saved = (view.through, view.last, view.blocks, d_rgb.reshape(-1), d_alpha.reshape(-1))
     spread(blend_backward, len(lists.offset) - 1, *shape, *pixels, *saved, moments)
     return moments
 

@@ -153,7 +153,7 @@ def _project_lanes(cam, antialiased, x, y, z, s0, s1, s2, qw, qx, qy, qz, logit,
     store(buf, 48, narrow(v - iv))
     store(buf, 64, narrow(su))
     store(buf, 80, narrow(-su * c01 / c11))
-    store(buf, 96, narrow(0.5 * LOG2E / c11))
+    store(buf, 96, narrow(root(0.5 * LOG2E / c11)))
     store(buf, 112, narrow(log_o))
     store(buf, 176, narrow(pz))
     _store_towards(cam, x, y, z, buf)

@@ -21,7 +21,7 @@ from render.kernels.simd import LANES, fill, floor, lane_numbers, lowest_bit, ma
 from render.kernels.simd_memory import peek, poke, prefetch, store
 
 _IX, _FX, _IY, _FY = layout.IX, layout.FX, layout.IY, layout.FY
-_SU, _SK, _HY, _LOG_O, _Z = layout.SU, layout.SK, layout.HY, layout.LOG_O, layout.Z
+_SU, _SK, _SV, _LOG_O, _Z = layout.SU, layout.SK, layout.SV, layout.LOG_O, layout.Z
 _BOX, _LOG_O_MIN = layout.BOX, layout.LOG_O_MIN
 _0, _HALF, _1 = np.float32(0), np.float32(0.5), np.float32(1)
 _SLACK = np.float32(1e-2)  # pixels; with the millionth of the position below it covers rounding, and costs nothing
@@ -91,8 +91,9 @@ def _ellipse_tiles(records, at, box, columns, width, height, out, cursor, buf):
     r = RECORD * at
     level = peek(records, r + _LOG_O) - _LOG_O_MIN
     x, y = peek(records, r + _IX) + peek(records, r + _FX), peek(records, r + _IY) + peek(records, r + _FY)
-    su, sk, hy = peek(records, r + _SU), peek(records, r + _SK), peek(records, r + _HY)
-    ry = np.sqrt(level / hy)
+    su, sk, sv = peek(records, r + _SU), peek(records, r + _SK), peek(records, r + _SV)
+    hy = sv * sv
+    ry = np.sqrt(level) / sv
     extreme = -ry * sk / np.sqrt(hy + sk * sk)  # dy of the point farthest to the right
     slack = _SLACK + np.float32(1e-6) * (abs(x) + abs(y))
     c0, r0 = box & 4095, box >> 12 & 4095

@@ -83,7 +83,7 @@ def records_of(xy: np.ndarray, conic: np.ndarray, colour: np.ndarray, opacity: n
     out[:, [layout.IX, layout.IY]], out[:, [layout.FX, layout.FY]] = whole, xy - whole
     su = np.sqrt(0.5 * np.log2(np.e) * a)
     out[:, layout.SU], out[:, layout.SK] = su, su * b / a
-    out[:, layout.HY], out[:, layout.LOG_O] = 0.5 * np.log2(np.e) * (c - b * b / a), np.log2(opacity)
+    out[:, layout.SV], out[:, layout.LOG_O] = np.sqrt(0.5 * np.log2(np.e) * (c - b * b / a)), np.log2(opacity)
     out[:, layout.RGB : layout.RGB + 3] = colour
     return out.reshape(-1)
 
@@ -105,7 +105,7 @@ def against_anchor(library: ctypes.CDLL, inputs: Any, shape: tuple[int, int, int
     saved = p(through, last)
     records, black = records_of(xy, conic, colour, opacity), np.zeros(3, np.float32)
     rgb, alpha = np.empty(height * width * 3, np.float32), np.empty(height * width, np.float32)
-    state = np.empty(tiles * PIXELS, np.float32), np.empty(tiles * PIXELS, np.float32)
+    state = np.empty(tiles * PIXELS, np.float32), np.empty(tiles * PIXELS, np.float32), np.empty(pairs, np.uint16)
     ours = np.empty(pairs * layout.MOMENTS + LANES, np.float32)
     mine = (columns, width, height, offset.astype(np.int32), ids, records, black, 0)
     flat = d_rgb.reshape(-1)
