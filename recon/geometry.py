@@ -80,7 +80,8 @@ def rotation_between(a: ArrayLike, b: ArrayLike) -> Array:
     if np.linalg.norm(middle) < 1e-12:  # opposite: any axis at right angles will do
         middle = np.cross(u, np.eye(3)[np.argmin(np.abs(u))])
     middle /= np.linalg.norm(middle)
-    return (2 * np.outer(middle, middle) - np.eye(3)) @ (2 * np.outer(u, u) - np.eye(3))
+    rotation = (2 * np.outer(middle, middle) - np.eye(3)) @ (2 * np.outer(u, u) - np.eye(3))
+    return np.asarray(rotation, np.float64)
 
 
 def se3(rotation: ArrayLike, translation: ArrayLike) -> Array:

@@ -43,7 +43,7 @@ class Photo:
         """f32[H, W, 3]: the photo over a background colour [3]; without a matte the photo itself."""
         if self.matte is None:
             return self.rgb
-        return self.rgb + (1 - self.matte[..., None]) * np.asarray(background, np.float32)
+        return (self.rgb + (1 - self.matte[..., None]) * np.asarray(background, np.float32)).astype(np.float32)
 
 
 def read_photo(reconstruction: Reconstruction, name: str, size: Sequence[int], *, masks: bool = True) -> Photo:

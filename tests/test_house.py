@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = {"recon": 0, "render": 1, "viewer": 2}
 ROOF = "recon.cli"
-ANY_ENCODING = {"recon.sfm", "recon.sfm.matching", "recon.sfm.worker", "render.stage_train"}
+ANY_ENCODING = {"render.stage_train"}
 """Modules that leave the encoding of their text files to the system."""
 PRINTING = {"recon.cli", "recon.commands", "recon.doctor", "recon.__main__"}
 

@@ -83,7 +83,7 @@ def sfm(capture: Capture, options: SfmOptions, job: Job) -> Reconstruction:
 def load_sfm(folder: Path) -> Reconstruction:
     """Read what sfm() wrote. Raises WorkspaceError when it is damaged."""
     try:
-        head = json.loads((folder / "sfm.json").read_text())
+        head = json.loads((folder / "sfm.json").read_text(encoding="utf-8"))
         world = World.from_json(head["world"])
         left_out = tuple((entry["name"], entry["reason"]) for entry in head["left_out"])
         model = read_colmap(folder / "sparse", SUFFIX, world)

@@ -35,7 +35,7 @@ def match(database: Path, pairs: Sequence[Pair], job: Job, seed: int = 0) -> Non
     if not todo:
         return
     listing = database.with_suffix(".pairs.txt")
-    listing.write_text("".join(f"{row_name(i)} {row_name(j)}\n" for i, j in todo))
+    listing.write_text("".join(f"{row_name(i)} {row_name(j)}\n" for i, j in todo), encoding="utf-8")
     request = {
         "database": str(database),
         "listing": str(listing),

@@ -79,7 +79,7 @@ def run_worker(verb: str, request: dict[str, Any], log: Path, poll: Callable[[in
         child.stdin.close()
         child.stdout.close()
     if child.returncode != 0:
-        raise died(verb, child.returncode, log.read_text(errors="replace"))
+        raise died(verb, child.returncode, log.read_text(encoding="utf-8", errors="replace"))
 
 
 def _read_counts(stream: IO[bytes], done: list[int]) -> None:
@@ -122,7 +122,8 @@ def _incremental(database: str, out: str, start: str, settings: dict[str, Any]) 
 
     def tell(number: int) -> None:
         placed[0] = number
-        print(number, flush=True)  # noqa: T201  (the parent reads it)
+        sys.stdout.write(f"{number}\n")  # the parent reads it
+        sys.stdout.flush()
 
     pycolmap.incremental_mapping(
         database,
