@@ -8,12 +8,14 @@ import pytest
 
 from recon.capture import Capture
 from recon.errors import SfmError
+from recon.geometry import se3
 from recon.ingest import IngestOptions, ingest
 from recon.job import Job
 from recon.sample import sample_cameras, sample_photos
 from recon.sfm import SfmOptions, pairs
 from recon.sfm.ladder import RUNGS, reconstruct
 from recon.sparse import SparseModel
+from tests import sfm_scene
 from tests.sfm_scene import Place, arc, cameras_at
 
 
@@ -154,6 +156,26 @@ def test_more_features_everywhere_when_most_stay_out(faint: Path, tmp_path: Path
     assert len(model.names) == 3 and not left_out and job.metrics["rungs"][0] == "features (all)"
 
 
+@pytest.mark.parametrize(
+    ("noise", "turned", "found"),
+    [(0.3, True, True), (2.5, True, False), (0.3, False, False)],
+    ids=["turned", "restless", "level"],
+)
+def test_the_principal_point_is_found_where_photos_can_tell_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: float, turned: bool, found: bool
+) -> None:
+    """Photos held level and upright tell it to 1 % only; residuals of a scene that moves would draw it along."""
+    monkeypatch.setattr(sfm_scene, "NOISE_PX", noise)
+    place = arc(12, 120, points=1500)
+    pose, k = place.cameras.cam_from_world.copy(), place.cameras.K.copy()
+    if turned:  # every other photo is held upright
+        pose[::2] = se3(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zeros(3)) @ pose[::2]
+    k[:, :2, 2] += (17, -9)
+    model, _, _ = climb(replace(place, cameras=replace(place.cameras, K=k, cam_from_world=pose)), tmp_path, ())
+    off = model.cameras.K[0, :2, 2] - np.array(sfm_scene.SIZE) / 2
+    np.testing.assert_allclose(off, (17, -9) if found else (0, 0), atol=1.5 if found else 1e-9)
+
+
 def test_a_photo_of_another_place_is_named_with_its_reason(tmp_path: Path) -> None:
     place = arc(6, 70, points=400)
     sees = place.sees.copy()
@@ -181,7 +203,7 @@ def test_nothing_to_see(tmp_path: Path) -> None:
 
 def test_a_camera_that_only_turned(tmp_path: Path) -> None:
     target = np.array([[6.0, 0.5 * i, 0] for i in range(5)])
-    cameras = cameras_at(np.zeros((5, 3)) + [0, 0, 0.01], target)
+    cameras = cameras_at(np.full((5, 3), 0.01), target)
     xyz = np.random.default_rng(0).uniform([4, -3, -2], [9, 6, 2], (600, 3))
     pixels, z = cameras.project(xyz)
     place = Place(cameras, xyz, (z > 0) & ((pixels > 0) & (pixels < 1000)).all(-1))

@@ -187,6 +187,11 @@ class Agreement:
         pairs = [pair for pair in self.tried if row in pair]
         return sum(self.explained[p] for p in pairs) / max(1, sum(self.tried[p] for p in pairs))
 
+    def without(self, row: int) -> Agreement:
+        """The same without one photo's matches."""
+        keep = [pair for pair in self.tried if row not in pair]
+        return Agreement({p: self.explained[p] for p in keep}, {p: self.tried[p] for p in keep})
+
 
 def agreement(model: pycolmap.Reconstruction, database: Path) -> Agreement:
     """Holds every verified match between two registered photos against the model's epipolar geometry."""

@@ -24,8 +24,11 @@ MIN_PHOTOS = 8
 """Registered photos of one camera from which its second distortion term and principal point are adjusted."""
 RIGID = 1e-3
 """Mean reprojection error over the photo's longer side, below which a scene counts as rigid."""
-MAX_DEVIATION, MAX_SHIFT = 0.004, 0.05
-"""Standard deviation and offset of a principal point, over the photo's longer side, up to which it is believed."""
+MAX_DEVIATION, MAX_SHIFT = 0.003, 0.05
+"""Standard deviation and offset of a principal point, over the photo's longer side, up to which it is believed.
+
+Lenses put it 0.3 to 3 % off the centre, so that a worse estimate would be no better than the centre.
+"""
 MAX_ERROR_PX, MIN_ANGLE_DEG = 4.0, 0.5
 """Observations with a larger reprojection error and points under a narrower angle are dropped at the end."""
 ITERATIONS = 40
