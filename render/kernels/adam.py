@@ -22,12 +22,10 @@ from render.kernels import reference
 from render.kernels.grads import ColumnGrads, load_functions, outer_block
 from render.kernels.jit import DOOR, helper, kernel, spread
 from render.kernels.layout import scratch
-from render.kernels.simd import LANES, absolute, fill, root, select
-from render.kernels.simd_memory import load, load_first, prefetch, store, store_first
+from render.kernels.simd import LANES, absolute, fill, fourths, root, select, thirds
+from render.kernels.simd_memory import load, load_first, peek, prefetch, store, store_first
 
 _GRAIN = 8192
-_NARROW = 4
-"""Columns of at most so many floats a row are no work for vectors."""
 _0, _TINY = np.float32(0), np.float32(1e-36)
 """Moments below _TINY are 0: those of splats that are seen but hidden would fade into subnormal numbers, which are
 slow.
@@ -122,21 +120,58 @@ def adam_sh(
                 _update(param, first, second, at + 32, 16, g, load(rate, 32), scale1, scale2, beta1, beta2, eps)
 
 
+@helper
+def _repeat(x, times, buf, at):
+    """Each lane of x 1, 3 or 4 times, as vectors from buf[at]."""
+    if times == 1:
+        store(buf, at, x)
+    elif times == 3:
+        store(buf, at, thirds(x, 0))
+        store(buf, at + 16, thirds(x, 1))
+        store(buf, at + 32, thirds(x, 2))
+    else:
+        store(buf, at, fourths(x, 0))
+        store(buf, at + 16, fourths(x, 1))
+        store(buf, at + 32, fourths(x, 2))
+        store(buf, at + 48, fourths(x, 3))
+
+
 @kernel
-def adam_narrow(start, stop, rows, scales, param, first, second, grad, stride, used, rate, beta1, beta2, eps):
-    """Update the first `used` of `stride` floats of rows[start : stop], for a few floats a row; rate f32[used]."""
-    rest1, rest2 = np.float32(1) - beta1, np.float32(1) - beta2
-    for i in range(start, stop):
-        at, g_at = stride * rows[i], used * i
-        scale1, scale2 = scales[0, i], scales[1, i]
-        for k in range(used):
-            g = grad[g_at + k]
-            m = beta1 * first[at + k] + rest1 * g
-            v = beta2 * second[at + k] + rest2 * (g * g)
-            m, v = m if abs(m) >= _TINY else _0, v if v >= _TINY else _0
-            first[at + k] = m
-            second[at + k] = v
-            param[at + k] -= rate[k] * scale1 * m / (np.sqrt(scale2 * v) + eps)
+def adam_narrow(start, stop, rows, scales1, scales2, param, first, second, grad, width, rate, beta1, beta2, eps):
+    """Update columns of `width` 1, 3 or 4: 16 rows are packed into `width` vectors; rate f32[16 width]."""
+    buf = scratch(6 * 64)
+    p, m, v, s1, s2 = 0, 80, 160, 240, 304
+    for lo in range(start, stop, LANES):
+        count = min(stop - lo, LANES)
+        for n in range(count):  # a store runs over into the next row's place, which then gets its own
+            at = width * peek(rows, lo + n)
+            store(buf, p + width * n, load_first(param, at, width))
+            store(buf, m + width * n, load_first(first, at, width))
+            store(buf, v + width * n, load_first(second, at, width))
+        _repeat(load_first(scales1, lo, count), width, buf, s1)
+        _repeat(load_first(scales2, lo, count), width, buf, s2)
+        for k in range(0, LANES * width, LANES):
+            g = load_first(grad, width * lo + k, min(LANES, max(0, width * count - k)))
+            p_new, m_new, v_new = _step(
+                load(buf, p + k),
+                load(buf, m + k),
+                load(buf, v + k),
+                g,
+                load(rate, k),
+                load(buf, s1 + k),
+                load(buf, s2 + k),
+                beta1,
+                beta2,
+                eps,
+            )
+            store(buf, p + k, p_new)
+            store(buf, m + k, m_new)
+            store(buf, v + k, v_new)
+        for n in range(count):
+            at = width * peek(rows, lo + n)
+            store_first(param, at, load(buf, p + width * n), width)
+            store_first(first, at, load(buf, m + width * n), width)
+            store_first(second, at, load(buf, v + width * n), width)
 
 
 def row_adam(
@@ -183,8 +218,11 @@ def row_adam(
             rate = _rates(lr[name], params[name], grad.shape[1] if grad.dim() == 3 else None)
             flat = np.ascontiguousarray(grad.detach().numpy(), np.float32).reshape(-1)
             used = len(flat) // len(index)
-            update = adam_narrow if used <= _NARROW else adam_wide
-            spread(update, len(index), index, scales, *columns, flat, stride, used, rate, *numbers, grain=_GRAIN)
+            if used == stride and used in (1, 3, 4):
+                given = (*scales, *columns, flat, used, np.tile(rate[:used], LANES))
+                spread(adam_narrow, len(index), index, *given, *numbers, grain=_GRAIN)
+            else:
+                spread(adam_wide, len(index), index, scales, *columns, flat, stride, used, rate, *numbers, grain=_GRAIN)
 
 
 @functools.cache

@@ -31,7 +31,18 @@ from render.kernels.simd import (
     nonzero,
     select,
 )
-from render.kernels.simd_memory import load, peek, poke, prefetch, store, store_lane_sums
+from render.kernels.simd_memory import (
+    load,
+    load3,
+    load_first,
+    peek,
+    poke,
+    prefetch,
+    store,
+    store3,
+    store_first,
+    store_lane_sums,
+)
 from render.kernels.vecmath import exp2
 
 PIXELS = TILE * TILE
@@ -50,13 +61,13 @@ _ALPHA_MAX, _T_MIN = np.float32(reference.ALPHA_MAX), np.float32(reference.T_MIN
 _0, _HALF, _1, _4 = np.float32(0), np.float32(0.5), np.float32(1), np.float32(BLOCK)
 _MIDDLE = np.float32(0.5 * (BLOCK - 1))
 
-# The scratch of one tile, in floats: pixels by block, then what the batch's splats need. In forward a splat has 96 floats:
-# u in block 0, its change by block, and log2(alpha) + u^2 in the four rows of blocks.
-_T, _R, _G, _B, _LAST, _D = 0, 256, 512, 768, 1024, 1280
-_PLACE, _SPLATS, _SPLAT = 1536, 1536 + BATCH, 96
+# The scratch of one tile, in floats: pixels by block, room to reorder a block, then what the batch's splats need. In forward a
+# splat has 96 floats: u in block 0, its change by block, and log2(alpha) + u^2 in the four rows of blocks.
+_T, _R, _G, _B, _LAST, _D, _EXCHANGE = 0, 256, 512, 768, 1024, 1280, 1536
+_PLACE, _SPLATS, _SPLAT = 1632, 1632 + BATCH, 96
 _STEP, _LOG = 16, 32
 _FORWARD = _SPLATS + _SPLAT * BATCH
-_BEHIND, _U_STEP, _V_STEP, _BACKWARD = 1280, 1536, 1552, 1568
+_BEHIND, _U_STEP, _V_STEP, _BACKWARD = 1280, 1632, 1648, 1664
 
 
 @helper
@@ -149,24 +160,47 @@ def _blend_block(block, records, reach, at, depth, buf):
 
 
 @helper
-def _place_of(column, row):
-    """Where a tile's pixel stands in block order."""
-    return 16 * (4 * (row // BLOCK) + column // BLOCK) + BLOCK * (row % BLOCK) + column % BLOCK
+def _pixels_inside(x, y, block, row, width, height):
+    """How many pixels of one row of a block lie in the image, and the number of the first."""
+    i, j = x + BLOCK * (block % 4), y + BLOCK * (block // 4) + row
+    count = max(0, min(BLOCK, width - i))
+    return count if j < height else 0, j * width + i
 
 
 @helper
-def _write_tile(left, top, width, height, background, stride, depth, buf, rgb, alpha, z):
+def _load_colours(image, x, y, block, width, height, buf):
+    """The three channels of one block of an interleaved image; 0 outside."""
+    for row in range(BLOCK):
+        count, p = _pixels_inside(x, y, block, row, width, height)
+        store(buf, _EXCHANGE + 12 * row, load_first(image, 3 * p, 3 * count))
+    return load3(buf, _EXCHANGE)
+
+
+@helper
+def _load_background(background, stride, x, y, block, width, height, buf):
+    """_load_colours() of a background image (stride 3), or a background of one colour (stride 0)."""
+    if stride == 0:
+        return fill(background[0]), fill(background[1]), fill(background[2])
+    return _load_colours(background, x, y, block, width, height, buf)
+
+
+@helper
+def _write_tile(x, y, width, height, background, stride, depth, buf, rgb, alpha, z):
     """One tile's pixels into the images; background: 3 floats a pixel, stride 3, or the same 3 for all, stride 0."""
-    for j in range(min(TILE, height - top)):
-        for i in range(min(TILE, width - left)):
-            p, k = (top + j) * width + left + i, _place_of(i, j)
-            t = abs(peek(buf, _T + k))
-            poke(rgb, 3 * p, peek(buf, _R + k) + t * peek(background, stride * p))
-            poke(rgb, 3 * p + 1, peek(buf, _G + k) + t * peek(background, stride * p + 1))
-            poke(rgb, 3 * p + 2, peek(buf, _B + k) + t * peek(background, stride * p + 2))
-            poke(alpha, p, _1 - t)
+    for block in range(BLOCKS):
+        p = 16 * block
+        t = absolute(load(buf, _T + p))
+        red, green, blue = _load_background(background, stride, x, y, block, width, height, buf)
+        red, green, blue = load(buf, _R + p) + t * red, load(buf, _G + p) + t * green, load(buf, _B + p) + t * blue
+        store3(buf, _EXCHANGE, red, green, blue, 16)
+        store(buf, _EXCHANGE + 48, _1 - t)
+        store(buf, _EXCHANGE + 64, load(buf, _D + p) / (_1 - t))  # 0 / 0 is the NaN of a pixel that nothing covers
+        for row in range(BLOCK):
+            count, first = _pixels_inside(x, y, block, row, width, height)
+            store_first(rgb, 3 * first, load(buf, _EXCHANGE + 12 * row), 3 * count)
+            store_first(alpha, first, load(buf, _EXCHANGE + 48 + BLOCK * row), count)
             if depth:
-                z[p] = peek(buf, _D + k) / (_1 - t)  # 0 / 0 is the NaN of a pixel that nothing covers
+                store_first(z, first, load(buf, _EXCHANGE + 64 + BLOCK * row), count)
 
 
 @kernel
@@ -230,23 +264,21 @@ def blend(
 
 
 @helper
-def _read_tile(left, top, width, height, background, stride, d_rgb, d_alpha, buf):
+def _read_tile(x, y, width, height, background, stride, d_rgb, d_alpha, buf):
     """Gradients of the tile's pixels into R, G, B, and what lies behind all splats, dotted with them, into BEHIND."""
-    for j in range(TILE):
-        for i in range(TILE):
-            k = _place_of(i, j)
-            red, green, blue, behind = _0, _0, _0, _0
-            if top + j < height and left + i < width:
-                p = (top + j) * width + left + i
-                red, green, blue = peek(d_rgb, 3 * p), peek(d_rgb, 3 * p + 1), peek(d_rgb, 3 * p + 2)
-                b = stride * p
-                behind = peek(background, b) * red + peek(background, b + 1) * green + peek(background, b + 2) * blue
-                if len(d_alpha) > 0:
-                    behind -= peek(d_alpha, p)
-            poke(buf, _R + k, red)
-            poke(buf, _G + k, green)
-            poke(buf, _B + k, blue)
-            poke(buf, _BEHIND + k, behind)
+    for block in range(BLOCKS):
+        red, green, blue = _load_background(background, stride, x, y, block, width, height, buf)
+        d_red, d_green, d_blue = _load_colours(d_rgb, x, y, block, width, height, buf)
+        behind = red * d_red + green * d_green + blue * d_blue
+        if len(d_alpha) > 0:
+            for row in range(BLOCK):
+                count, p = _pixels_inside(x, y, block, row, width, height)
+                store(buf, _EXCHANGE + BLOCK * row, load_first(d_alpha, p, count))
+            behind = behind - load(buf, _EXCHANGE)
+        store(buf, _R + 16 * block, d_red)
+        store(buf, _G + 16 * block, d_green)
+        store(buf, _B + 16 * block, d_blue)
+        store(buf, _BEHIND + 16 * block, behind)
 
 
 @helper

@@ -31,7 +31,7 @@ from render.kernels.simd import (
     to_int,
     wide,
 )
-from render.kernels.simd_memory import load, load3, load4, load_first, store, transpose
+from render.kernels.simd_memory import load, load3, load4, load_first, peek, prefetch, store, transpose
 from render.kernels.vecmath import LOG2E, exp, log2
 
 _W, _T, _F, _C, _LIMIT = layout.W, layout.T, layout.FOCAL, layout.CENTER, layout.LIMIT
@@ -265,8 +265,10 @@ def _colour(first, count, degree, stride, sh, records, rows, memos, buf):
             at = min(start + lane, first + count - 1)
             for i in range(3):
                 buf[_AWAY + 16 * i + lane] = records[RECORD * at + _TOWARDS + i]
-            row = stride * np.int64(rows[at])
+            ahead = stride * np.int64(peek(rows, min(at + LANES, first + count - 1)))
+            row = stride * np.int64(peek(rows, at))
             for k in range(0, used, LANES):
+                prefetch(sh, ahead + k)
                 store(buf, _COEFFICIENTS + 16 * (k + lane), load_first(sh, row + k, min(used - k, LANES)))
         for k in range(0, used, LANES):
             transpose(buf, _COEFFICIENTS + 16 * k)

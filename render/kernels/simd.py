@@ -337,6 +337,18 @@ def thirds(typing: Any, x: Any, block: Any) -> Any:
 
 
 @emitter
+def fourths(typing: Any, x: Any, block: Any) -> Any:
+    """Lane l of the result is lane (16 block + l) // 4 of x. `block` is a literal."""
+    number = _literal(block)
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        wide_registers(builder)
+        return shuffle(builder, args[0], args[0], [(LANES * number + lane) // 4 for lane in range(LANES)])
+
+    return x(x, block), generate
+
+
+@emitter
 def triples(typing: Any, x: Any, block: Any) -> Any:
     """Lane l of the result is lane (16 block + l) % 3 of x: the first three numbers over and over. `block` is a
     literal.
@@ -348,6 +360,18 @@ def triples(typing: Any, x: Any, block: Any) -> Any:
         return shuffle(builder, args[0], args[0], [(LANES * number + lane) % 3 for lane in range(LANES)])
 
     return x(x, block), generate
+
+
+@emitter
+def shifted(typing: Any, a: Any, b: Any, count: Any) -> Any:
+    """Lanes count .. count + 15 of a and b side by side. `count` is a literal."""
+    number = _literal(count)
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        wide_registers(builder)
+        return shuffle(builder, args[0], args[1], range(number, number + LANES))
+
+    return a(a, b, count), generate
 
 
 @emitter

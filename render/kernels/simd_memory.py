@@ -116,6 +116,24 @@ def load_first(typing: Any, array: Any, index: Any, count: Any) -> Any:
 
 
 @emitter
+def load_bytes_first(typing: Any, array: Any, index: Any, count: Any) -> Any:
+    """load_first() of uint8 as F32."""
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        mask = _first(builder, args[2])
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        kind = ir.VectorType(ir.IntType(8), LANES)
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), kind.as_pointer())
+        name = f"llvm.masked.load.v{LANES}i8.p0"
+        function = _masked(context, builder, name, kind, [pointer.type, ir.IntType(32), mask.type, kind])
+        one = ir.Constant(ir.IntType(32), 1)
+        loaded = builder.call(function, [pointer, one, mask, ir.Constant(kind, None)])
+        return builder.uitofp(loaded, ir.VectorType(ir.FloatType(), LANES))
+
+    return F32(array, types.int64, types.int64), generate
+
+
+@emitter
 def store_first(typing: Any, array: Any, index: Any, value: Any, count: Any) -> Any:
     """array[index : index + count] = the first lanes of value, count <= 16; memory beyond is not touched."""
 

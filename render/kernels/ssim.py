@@ -19,8 +19,8 @@ from torch import Tensor
 from render.kernels import reference
 from render.kernels.jit import DOOR, helper, kernel, spread, threads
 from render.kernels.layout import scratch
-from render.kernels.simd import LANES, absolute, fill, select
-from render.kernels.simd_memory import load, store
+from render.kernels.simd import LANES, absolute, fill, lane_sum, select, shifted
+from render.kernels.simd_memory import load, load_bytes_first, load_first, store, store_first
 
 _HALF = reference.SSIM_SIZE // 2
 _GROUP = 4
@@ -45,16 +45,18 @@ _G0, _G1, _G2, _G3, _G4, _G5 = _window()
 
 @helper
 def _along_x(source, at, out, to, count):
-    """Blur `count` floats of interleaved channels."""
+    """Blur `count` floats of interleaved channels; 16 floats are read before them and after."""
+    before, here = load(source, at - LANES), load(source, at)
     for i in range(0, count, LANES):
-        p = at + i
-        total = _G0 * load(source, p)
-        total = total + _G1 * (load(source, p - 3) + load(source, p + 3))
-        total = total + _G2 * (load(source, p - 6) + load(source, p + 6))
-        total = total + _G3 * (load(source, p - 9) + load(source, p + 9))
-        total = total + _G4 * (load(source, p - 12) + load(source, p + 12))
-        total = total + _G5 * (load(source, p - 15) + load(source, p + 15))
+        after = load(source, at + i + LANES)
+        total = _G0 * here
+        total = total + _G1 * (shifted(before, here, 13) + shifted(here, after, 3))
+        total = total + _G2 * (shifted(before, here, 10) + shifted(here, after, 6))
+        total = total + _G3 * (shifted(before, here, 7) + shifted(here, after, 9))
+        total = total + _G4 * (shifted(before, here, 4) + shifted(here, after, 12))
+        total = total + _G5 * (shifted(before, here, 1) + shifted(here, after, 15))
         store(out, to + i, total)
+        before, here = here, after
 
 
 @helper
@@ -90,14 +92,13 @@ def _along_y(ring, channel, row, i, length):
 def _read_row(row, width, rgb, target, byte_target, mask, x, t, m):
     """One row of the images into x, t and the weights m (after _PAD floats); masked pixels of x become t."""
     at, count = 3 * width * row, 3 * width
-    for i in range(count):
-        x[_PAD + i] = rgb[at + i]
-    if len(byte_target) > 0:
-        for i in range(count):
-            t[_PAD + i] = np.float32(byte_target[at + i]) * np.float32(1 / 255)
-    else:
-        for i in range(count):
-            t[_PAD + i] = target[at + i]
+    for i in range(0, count, LANES):
+        left = min(count - i, LANES)
+        store(x, _PAD + i, load_first(rgb, at + i, left))
+        if len(byte_target) > 0:
+            store(t, _PAD + i, load_bytes_first(byte_target, at + i, left) * np.float32(1 / 255))
+        else:
+            store(t, _PAD + i, load_first(target, at + i, left))
     if len(mask) > 0:
         for i in range(width):
             weight = mask[width * row + i]
@@ -187,10 +188,10 @@ def _statistics(first, height, count, scale, width, mask, m, ring, rows, ring2, 
 
 @helper
 def _row_sum(values, at, count):
-    total = 0.0
-    for i in range(count):
-        total += values[at + i]
-    return total
+    total = fill(_0)
+    for i in range(0, count, LANES):
+        total = total + load_first(values, at + i, min(count - i, LANES))
+    return lane_sum(total)
 
 
 @helper
@@ -219,8 +220,8 @@ def _gradient_rows(
             store(rows, at + length + i, absolute(off))
         sums[row] = _row_sum(rows, at + length + _PAD, 3 * width)
         to = 3 * width * row
-        for i in range(3 * width):
-            d_rgb[to + i] = rows[at + _PAD + i]
+        for i in range(0, 3 * width, LANES):
+            store_first(d_rgb, to + i, load(rows, at + _PAD + i), min(3 * width - i, LANES))
 
 
 @kernel
