@@ -28,7 +28,6 @@ from render.report import write_report
 
 if TYPE_CHECKING:
     from recon.reconstruction import Reconstruction
-
     from render.scene import SplatScene
 
 FLOAT = NDArray[np.float32]

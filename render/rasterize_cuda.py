@@ -72,7 +72,7 @@ class _Capture(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
         (rows,) = ctx.seen
-        picked = dict(zip(NAMES, (g[rows] for g in grads), strict=True))
+        picked: dict[str, Tensor] = dict(zip(NAMES, (g[rows] for g in grads), strict=True))
         picked["sh"] = picked["sh"][:, : (ctx.degree + 1) ** 2]
         ctx.sink.add(rows, ColumnGrads(picked))
         return (None,) * (3 + len(grads))

@@ -98,7 +98,7 @@ class Scene(Protocol):
 
     def parameters(self) -> Parameters: ...
 
-    def schedule(self, progress: float) -> dict[str, float]:
+    def schedule(self, progress: float) -> dict[str, float | Tensor]:
         """Set what depends on progress (0..1), and return this moment's learning rate of each parameter."""
         ...
 

@@ -57,7 +57,7 @@ def train_stage(capture: Capture, reconstruction: Reconstruction, options: Train
     """Train a scene on the capture's training photos. Raises InputError when there is nothing to train on."""
     check_options(options)
     dataset = training_data(capture, reconstruction, options, job.scratch)
-    init = initial_scene(capture, reconstruction, dataset, options)
+    init = initial_scene(reconstruction, dataset, options)
     run = prepare(SCENES[options.scene](), init, dataset, options)
     run.scene.info = {"scene": options.scene, "background": (0.0, 0.0, 0.0)}
     watcher = _Watcher(run, job, _fingerprint(options, dataset))
@@ -105,9 +105,7 @@ def training_data(capture: Capture, reconstruction: Reconstruction, options: Tra
     )
 
 
-def initial_scene(
-    capture: Capture, reconstruction: Reconstruction, dataset: Dataset, options: TrainOptions
-) -> SceneInit:
+def initial_scene(reconstruction: Reconstruction, dataset: Dataset, options: TrainOptions) -> SceneInit:
     """Points that the training photos know, with colours from training photos; without such points, random ones."""
     model = reconstruction.model
     index = {name: i for i, name in enumerate(model.names)}
@@ -241,7 +239,7 @@ def _fingerprint(options: TrainOptions, dataset: Dataset) -> str:
 
 
 def _line(event: TrainEvent) -> str:
-    return f"training: step {event.step}, {event.long_side} px, {event.splats} splats, loss {event.loss:.4f}"
+    return f"step {event.step}, {event.long_side} px, {event.splats} splats, loss {event.loss:.4f}"
 
 
 @contextlib.contextmanager

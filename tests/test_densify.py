@@ -15,7 +15,7 @@ from render.densify import MAX_COPIES, noise, plan_edit, relocated
 from render.initial import SceneInit, SceneSetup
 from render.optimize import Optimizer
 from render.rasterize import rasterize
-from render.scenes.gs import DEAD, GsConfig, GsScene
+from render.scenes.gs import DEAD, EDIT_EVERY, GsConfig, GsScene
 from render.splats import SH_C0, Splats
 
 
@@ -91,7 +91,7 @@ def scene_of(n: int = 40, cap: int = 60, **config: float) -> GsScene:
 
 
 def test_growth_stops_at_the_cap_and_moments_follow() -> None:
-    scene = scene_of(edit_every=1, grow_rate=0.2, noise=0.0)
+    scene = scene_of(grow_rate=0.2, noise=0.0, error_power=0.0, spread=0.0)
     optimizer = Optimizer(scene.parameters())
     scene.schedule(0.0)
     for moments in (optimizer._first, optimizer._second):
@@ -101,7 +101,7 @@ def test_growth_stops_at_the_cap_and_moments_follow() -> None:
     with torch.no_grad():
         scene.parameters().per_splat["opacity_logit"][7] = -20.0
     old = scene.parameters().per_splat["mean"].detach().clone()
-    assert scene.after_step(1, 0.0)
+    assert scene.after_step(EDIT_EVERY, 0.0)
     assert len(scene) == 48
     mean = scene.parameters().per_splat["mean"].detach()
     untouched = optimizer._count[:40] == 9
@@ -111,15 +111,15 @@ def test_growth_stops_at_the_cap_and_moments_follow() -> None:
     for column in optimizer._first.values():
         assert (column[:40][untouched] == 1).all() and (column[:48][optimizer._count[:48] == 0] == 0).all()
     for step in range(2, 6):
-        scene.after_step(step, 0.0)
+        scene.after_step(step * EDIT_EVERY, 0.0)
     assert len(scene) == 60
     assert (torch.sigmoid(scene.parameters().per_splat["opacity_logit"]) >= DEAD * 0.999).all()
 
 
 def test_no_edits_when_densification_is_off_or_over() -> None:
-    scene = scene_of(edit_every=1, edit_until=0.5)
+    scene = scene_of(edit_until=0.5)
     scene.schedule(0.6)
-    assert not scene.after_step(1, 0.6) and len(scene) == 40
+    assert not scene.after_step(EDIT_EVERY, 0.6) and len(scene) == 40
 
 
 def test_noise_has_the_covariance_and_spares_the_opaque() -> None:

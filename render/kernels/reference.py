@@ -9,6 +9,7 @@ offset d, alpha = min(0.999, o exp(-s)).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -194,7 +195,7 @@ def row_adam(
     params: dict[str, Tensor],
     first: dict[str, Tensor],
     second: dict[str, Tensor],
-    grads: dict[str, Tensor],
+    grads: Mapping[str, Tensor],
     rows: Tensor,
     count: Tensor,
     lr: dict[str, float | Tensor],

@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 
 from recon.cameras import Cameras
-from render.densify import Edit, noise, plan_edit, relocated
+from render.densify import Edit, noise, plan_edit, relocated, rotate
 from render.initial import SceneInit, SceneSetup
 from render.kernels.reference import ALPHA_MIN
 from render.rasterize import RowGrads, rasterize
 from render.scene import Parameters, Rendering
 from render.splats import SH_C0, Splats
 
-SH_STARTS = (0.0, 0.1, 0.2, 0.3)
+SH_STARTS = (0.0, 0.05, 0.1, 0.15)
 """Progress at which each band of the spherical harmonics is switched on."""
+SH_SHARE = 0.1
+"""Rate of the higher bands relative to band 0: 3D Gaussian splatting has 0.05, short schedules want more."""
+EDIT_EVERY = 50
+"""Steps between edits (relocation and growth)."""
 DEAD = 0.005
 """Opacity below which a splat counts as dead (3DGS-MCMC)."""
 
@@ -34,27 +38,28 @@ class GsConfig:
     """Rates are Adam's at the start; those of positions are in units of the scene's extent."""
 
     lr_mean: float = 6e-4
-    lr_log_scale: float = 2e-2
+    lr_log_scale: float = 3e-2
     lr_quat: float = 4e-3
     lr_opacity: float = 5e-2
-    lr_sh: float = 1e-2
-    """Of band 0; higher bands get a twentieth."""
-    lr_final: float = 0.25
+    lr_sh: float = 1.5e-2
+    """Of band 0; the higher ones get SH_SHARE of it."""
+    lr_final: float = 0.2
     """Share of every rate that is left at the end; between, the decay is exponential."""
     init_opacity: float = 0.5
     init_scale: float = 0.5
     """Standard deviation of a splat at the start, in units of the distance to its neighbours."""
     grow_rate: float = 0.07
     """Share by which the scene grows at each edit."""
-    edit_every: int = 50
-    """Steps between edits (relocation and growth)."""
     edit_until: float = 0.85
     """Progress at which edits stop."""
     noise: float = 5e5
     """Strength of the exploring noise, in units of the rate of positions; 0: none."""
     opacity_penalty: float = 0.01
     scale_penalty: float = 0.01
-    """Weights of the mean opacity and of the mean standard deviation (in units of the extent) in the loss."""
+    error_power: float = 1.0
+    """Growth prefers splats whose place the loss pulls at, by this power of the pull; 0: by opacity alone, as in the paper."""
+    spread: float = 0.5
+    """Copies move apart by so many standard deviations and shrink to match; 0: they share one place, as in the paper."""
 
     def build(self, init: SceneInit) -> GsScene:
         """A scene of one splat a point, with room for `init.splats`."""
@@ -96,7 +101,11 @@ class GsScene:
         self._show(len(columns["mean"]))
         self._sh_degree = setup.sh_degree
         self._generator = torch.Generator().manual_seed(setup.seed)
-        self._rates = {}
+        bands = columns["sh"].shape[1]
+        self._bands = torch.tensor([1.0] + [SH_SHARE] * (bands - 1), device=setup.device)[:, None]
+        self._rates: dict[str, float | Tensor] = {}
+        self._pull = torch.zeros(capacity, device=setup.device)
+        """f32[capacity]: |d loss / d mean| times the largest standard deviation, summed since the last edit."""
 
     @property
     def device(self) -> torch.device:
@@ -136,7 +145,7 @@ class GsScene:
     def parameters(self) -> Parameters:
         return self._parameters
 
-    def schedule(self, progress: float) -> dict[str, float]:
+    def schedule(self, progress: float) -> dict[str, float | Tensor]:
         c = self.config
         if self.setup.grow_sh:
             self._sh_degree = min(self.setup.sh_degree, sum(progress >= start for start in SH_STARTS) - 1)
@@ -145,7 +154,7 @@ class GsScene:
             "log_scale": c.lr_log_scale,
             "quat": c.lr_quat,
             "opacity_logit": c.lr_opacity,
-            "sh": c.lr_sh,
+            "sh": c.lr_sh * self._bands,
         }
         self._rates = {name: rate * c.lr_final**progress for name, rate in rates.items()}
         return self._rates
@@ -162,20 +171,35 @@ class GsScene:
         c = self.config
         if c.noise > 0:
             self._wander()
-        if progress >= c.edit_until or step % c.edit_every != 0:
+        if progress >= c.edit_until or step % EDIT_EVERY != 0:
             return False
         n = len(self)
         grow = min(self._parameters.capacity - n, int(n * c.grow_rate))
         columns = self._parameters.per_splat
         opacity = torch.sigmoid(columns["opacity_logit"])
-        edit, rows, copies = plan_edit(opacity, opacity < DEAD, n, grow, self._generator)
+        weight = opacity * self._pull[:n] ** c.error_power if c.error_power else opacity
+        self._pull.zero_()
+        edit, rows, copies = plan_edit(weight, opacity < DEAD, n, grow, self._generator)
         if len(edit.target) == 0:
             return False
         fewer, factor = relocated(opacity[rows], copies)
+        fewer = torch.lerp(fewer, opacity[rows], c.spread)  # copies that stand apart hide each other less
         columns["opacity_logit"][rows] = torch.logit(fewer.clamp(DEAD, 1 - 1e-4))
-        columns["log_scale"][rows] += torch.log(factor)[:, None]
+        columns["log_scale"][rows] += (1 - c.spread) * torch.log(factor)[:, None]
         self._parameters.edit(edit)
+        if c.spread:
+            self._part(edit.restart)
         return True
+
+    def _part(self, rows: Tensor) -> None:
+        """Move rows by `spread` standard deviations along their own axes and shrink them, so that their mixture keeps
+        its covariance.
+        """
+        columns, spread = self._parameters.per_splat, self.config.spread
+        draw = torch.randn(len(rows), 3, generator=self._generator).to(rows.device)
+        quat = torch.nn.functional.normalize(columns["quat"][rows], dim=-1)
+        columns["mean"][rows] += rotate(quat, torch.exp(columns["log_scale"][rows]) * draw * spread)
+        columns["log_scale"][rows] += 0.5 * math.log(1 - spread**2)
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -187,13 +211,15 @@ class GsScene:
         self._show(int(kept.sum()))
 
     def state(self) -> dict[str, Tensor]:
-        return self._parameters.per_splat | {"generator": self._generator.get_state()}
+        own = {"generator": self._generator.get_state(), "pull": self._pull[: len(self)]}
+        return self._parameters.per_splat | own
 
     def restore(self, state: dict[str, Tensor]) -> None:
         count = len(state["mean"])
         for name, buffer in self._buffers.items():
             buffer[:count] = state[name].to(buffer.device)
         self._show(count)
+        self._pull[:count] = state["pull"].to(self._pull.device)
         self._generator.set_state(state["generator"])
 
     def _show(self, count: int) -> None:
@@ -210,6 +236,8 @@ class GsScene:
         if row_grads.rows is None or not self.setup.densify:
             return
         c, n, columns, rows = self.config, len(self), self._parameters.per_splat, row_grads.rows
+        size = torch.exp(columns["log_scale"].detach()[rows].amax(-1))
+        self._pull[rows] += row_grads.grads["mean"].norm(dim=-1) * size
         opacity = torch.sigmoid(columns["opacity_logit"].detach()[rows])
         row_grads.grads["opacity_logit"] += (c.opacity_penalty / n) * opacity * (1 - opacity)
         scale = torch.exp(columns["log_scale"].detach()[rows])
@@ -222,6 +250,6 @@ class GsScene:
         if len(rows) == 0:
             return
         log_scale, quat, logit = (columns[name][rows] for name in ("log_scale", "quat", "opacity_logit"))
-        step = self.config.noise * self._rates["mean"] / self.setup.extent
+        step = self.config.noise * float(self._rates["mean"]) / self.setup.extent
         offset = step * noise(log_scale, quat, torch.sigmoid(logit), self._generator) / self.setup.extent
         columns["mean"].index_add_(0, rows, offset)
