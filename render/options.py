@@ -36,10 +36,10 @@ class TrainOptions:
     """mcmc: relocate dead splats, grow to the cap, add noise, regularise opacity and scale (3DGS-MCMC)."""
     coarse_to_fine: Literal["both", "resolution", "sh", "off"] = "both"
     """What starts coarse: the resolution (1/4, 1/2, 1), the bands of the spherical harmonics, both, or neither."""
-    exposure: bool = True
-    """Fit a small affine colour change to each training photo, zero on average, so that exposure is not baked into the
-    scene.
-    """
+    exposure: bool = False
+    """Fit a small affine colour change to each training photo, zero on average: for photos whose exposure jumps. Off:
+    where exposure
+    drifts with the view, the scene takes it on, and held-out photos agree better."""
     refine_poses: bool = False
     """Let training move the training cameras a little; held-out cameras stay where they are."""
     masks: bool = True

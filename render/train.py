@@ -35,7 +35,7 @@ MIN_SIDE = 96
 """Scales at which the photos' longer side would be shorter than this are passed over."""
 STEP_COST = 0.15
 """Of a step, relative to the cost of its pixels at the training size: what does not depend on resolution."""
-RATE_EXPOSURE, RATE_POSE = 2e-3, 2e-4
+RATE_EXPOSURE, RATE_POSE = 6e-3, 2e-4
 """Learning rates at the start, of colours (0..1) and of radians and units of extent."""
 RATE_FINAL = 0.1
 """Share of these rates that is left at the end."""
