@@ -17,6 +17,9 @@ from render.kernels.pipeline import NAMES, View, ViewGradients, padded, render_v
 from render.scene import Rendering
 from render.splats import Splats
 
+MAX_SIDE = 65536
+"""Pixels: the tiles of a larger image have numbers of more bits than the kernels give them."""
+
 
 @dataclass
 class RowGrads:
@@ -116,6 +119,8 @@ def _check(cameras: Cameras, background: Tensor | None, cam_from_world: Tensor |
             f"One call renders cameras of one size, these have {sizes}: resize them or call once per size."
         )
     width, height = (int(s) for s in cameras.size[0])
+    if not 0 < max(width, height) <= MAX_SIDE or min(width, height) < 1:
+        raise InputError(f"Images may be 1 to {MAX_SIDE} pixels wide and high, these are {width}x{height}.")
     if np.abs(cameras.K[:, 0, 1]).max() > 1e-9 * np.abs(cameras.K[:, 0, 0]).max():
         raise InputError(
             "Splats are rendered in cameras without skew, and K[0, 1] is not 0: undistort the photos first."

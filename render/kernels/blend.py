@@ -23,7 +23,6 @@ from render.kernels.simd import (
     fill,
     floor,
     lane_numbers,
-    lane_sum,
     lowest_bit,
     mask_bits,
     maximum,
@@ -43,6 +42,7 @@ from render.kernels.simd_memory import (
     store_first,
     store_lane_sums,
 )
+from render.kernels.simd_shuffle import lane_sum
 from render.kernels.vecmath import exp2
 
 PIXELS = TILE * TILE

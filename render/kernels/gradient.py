@@ -25,8 +25,9 @@ from render.kernels.project import (
     sigmoid,
     times_rotation,
 )
-from render.kernels.simd import LANES, fill, lane_numbers, lane_sum, narrow, root, select, wide
+from render.kernels.simd import LANES, fill, lane_numbers, narrow, root, select, wide
 from render.kernels.simd_memory import load, peek, poke, store, store3, store4, store_first, transpose
+from render.kernels.simd_shuffle import lane_sum
 
 _W, _T, _F = layout.W, layout.T, layout.FOCAL
 _FILTER = reference.FILTER

@@ -18,8 +18,10 @@ from torch import Tensor
 from render.kernels.jit import DOOR, helper, kernel, spread
 from render.kernels.layout import scratch
 from render.kernels.sh import basis
-from render.kernels.simd import LANES, thirds, triples
+from render.kernels.simd import LANES
 from render.kernels.simd_memory import load, load3, store_first, transpose
+from render.kernels.simd_shuffle import thirds, triples
+from render.splats import SH_C0
 
 _GRAIN = 8192
 SPARE = 3 * LANES
@@ -46,36 +48,54 @@ class ShFactors:
 
 
 class ColumnGrads(MutableMapping[str, Tensor]):
-    """Column name -> f32[M, ...]; "sh" holds the bands in use only: f32[M, (sh_degree + 1)^2, 3]."""
+    """Column name -> f32[M, ...]; "sh" holds the bands in use only: f32[M, (sh_degree + 1)^2, 3], made when it is asked
+    for.
+
+    Whoever wants to know only how much each splat's colour matters asks for colour(), which costs nothing.
+    """
 
     def __init__(self, columns: dict[str, Tensor], factors: ShFactors | None = None) -> None:
         self._columns = dict(columns)
-        self.factors = factors
-        """Of the "sh" gradient, as long as nobody has asked for it or set it."""
+        self._factors = factors
+        self._version: int | None = None  # of the "sh" tensor when it was made from the factors
+
+    @property
+    def factors(self) -> ShFactors | None:
+        """Of the "sh" gradient, unless it was set or changed in place meanwhile."""
+        made = self._columns.get("sh")
+        return None if made is not None and made._version != self._version else self._factors
+
+    def colour(self) -> Tensor:
+        """f32[M, 3], dL/d(colour); 0 where the colour is clamped."""
+        if self.factors is not None:
+            return torch.from_numpy(self.factors.colour)[:-SPARE].view(-1, 3)
+        return self["sh"][:, 0] / SH_C0
 
     def __getitem__(self, name: str) -> Tensor:
-        if name == "sh" and self.factors is not None:
-            self["sh"] = torch.from_numpy(self.factors.dense())
+        if name == "sh" and name not in self._columns and self._factors is not None:
+            self._columns[name] = torch.from_numpy(self._factors.dense())
+            self._version = self._columns[name]._version
         return self._columns[name]
 
     def __setitem__(self, name: str, gradient: Tensor) -> None:
         if name == "sh":
-            self.factors = None
+            self._version = None
         self._columns[name] = gradient
 
     def __delitem__(self, name: str) -> None:
-        if name == "sh" and self.factors is not None:
-            self.factors = None
+        if name == "sh" and self._factors is not None:
+            self._factors = None
+            self._columns.pop(name, None)
         else:
             del self._columns[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._columns
-        if self.factors is not None:
+        yield from (name for name in self._columns if name != "sh")
+        if "sh" in self._columns or self._factors is not None:
             yield "sh"
 
     def __len__(self) -> int:
-        return len(self._columns) + (self.factors is not None)
+        return sum(1 for _ in self)
 
 
 @helper

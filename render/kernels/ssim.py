@@ -19,8 +19,9 @@ from torch import Tensor
 from render.kernels import reference
 from render.kernels.jit import DOOR, helper, kernel, spread, threads
 from render.kernels.layout import scratch
-from render.kernels.simd import LANES, absolute, fill, lane_sum, select, shifted
+from render.kernels.simd import LANES, absolute, fill, select
 from render.kernels.simd_memory import load, load_bytes_first, load_first, store, store_first
+from render.kernels.simd_shuffle import lane_sum, shifted
 
 _HALF = reference.SSIM_SIZE // 2
 _GROUP = 4
