@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,12 @@ from recon.sfm.worker import run_worker
 
 BLOCK = 64
 """Pairs that are matched and written together: what a kill can cost."""
-COUNT_SECONDS = 1.0
+MIN_BLOCKS = 12
+"""Blocks that fewer pairs are spread over, so that progress shows."""
+BEGUN = re.compile(rb"Processing block \[(\d+)/")
+LOG_TAIL = 4096
 TRIED = "CREATE TABLE IF NOT EXISTS tried_pairs (i INTEGER, j INTEGER, PRIMARY KEY (i, j)) WITHOUT ROWID"
 """A table of our own in the database; rows of the capture."""
-MOST_BLOCKS = 32
-"""Calls into pycolmap that the pairs are spread over. Progress shows between calls: to look into the database while pycolmap
-writes to it can end the process (SQLite's "database is locked" is fatal there)."""
 MIN_INLIERS = 15
 """Matches that agree with one two-view geometry, below which two photos count as not matched (COLMAP's default)."""
 
@@ -36,37 +36,26 @@ def match(database: Path, pairs: Sequence[Pair], job: Job, seed: int = 0) -> Non
         return
     listing = database.with_suffix(".pairs.txt")
     listing.write_text("".join(f"{row_name(i)} {row_name(j)}\n" for i, j in todo), encoding="utf-8")
+    block, log = min(BLOCK, max(1, len(todo) // MIN_BLOCKS)), database.with_suffix(".log")
     request = {
         "database": str(database),
         "listing": str(listing),
-        "block": BLOCK,
+        "block": block,
         "min_inliers": MIN_INLIERS,
         "seed": seed,
         "threads": workers(),
     }
-    with job.task("matching photos", total=len(todo)) as task, _counter(database) as counted:
-        before = counted()
-        run_worker("match", request, database.with_suffix(".log"), lambda _: task.update(counted() - before))
+    with job.task("matching photos", total=len(todo)) as task:
+        run_worker("match", request, log, lambda _: task.update(block * blocks_done(log)))
     _remember(database, todo)
 
 
-@contextmanager
-def _counter(database: Path) -> Iterator[Callable[[], int]]:
-    """Gives the number of pairs done, while another process writes; asks at most every COUNT_SECONDS."""
-    connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=0.1)
-    state = {"time": -COUNT_SECONDS, "count": 0}
-
-    def counted() -> int:
-        if time.monotonic() - state["time"] >= COUNT_SECONDS:
-            with suppress(sqlite3.OperationalError):  # busy: the next time will do
-                state["count"] = connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()[0]
-            state["time"] = time.monotonic()
-        return int(state["count"])
-
-    try:
-        yield counted
-    finally:
-        connection.close()
+def blocks_done(log: Path) -> int:
+    """Blocks of pairs that pycolmap has finished, from its log: the database itself is not to be touched while it writes."""
+    with open(log, "rb") as stream:
+        stream.seek(max(0, stream.seek(0, 2) - LOG_TAIL))
+        begun = BEGUN.findall(stream.read())
+    return int(begun[-1]) - 1 if begun else 0
 
 
 def verified_pairs(database: Path) -> dict[Pair, int]:

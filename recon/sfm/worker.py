@@ -26,8 +26,8 @@ import numpy as np  # noqa: F401  (before pycolmap: the other way round saving P
 from recon.errors import SfmError
 
 POLL_SECONDS = 0.2
-ERRORS = 2
-"""glog's level from which pycolmap's messages go to the child's log; they are shown only when it dies."""
+INFO, ERRORS = 0, 2
+"""glog's levels from which pycolmap's messages go to the child's log: all of them where progress is read from it."""
 FATAL = 3
 
 
@@ -168,7 +168,7 @@ def main() -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    pycolmap.logging.minloglevel = ERRORS
+    pycolmap.logging.minloglevel = INFO if asked["verb"] == "match" else ERRORS
     pycolmap.set_random_seed(asked["request"].pop("process_seed", 0))
     VERBS[asked["verb"]](**asked["request"])
 
