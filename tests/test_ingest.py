@@ -307,6 +307,7 @@ def test_photos_that_can_be_read_now_are_noticed(tmp_path, monkeypatch):
     """Whoever installs the package for HEIC must not be told that nothing has changed."""
     write_pictures(tmp_path, 3)
     (tmp_path / "phone.heic").write_bytes(b"heic")
+    monkeypatch.setattr("recon.sources.reads_heic", lambda: True)
     before = fingerprint(tmp_path, IngestOptions())
     monkeypatch.setattr("recon.sources.reads_heic", lambda: False)
     assert fingerprint(tmp_path, IngestOptions()) != before
