@@ -25,7 +25,7 @@ from recon.sample import sample_cameras, sample_photos, sample_z
 from recon.sfm import SfmOptions, load_sfm, sfm, worker
 from recon.sfm.colours import mean_colours
 from recon.sfm.ladder import Search
-from recon.sfm.mapping import copy_database
+from recon.sfm.mapping import copy_database, save_model
 from recon.sfm.pairs import choose_kind, choose_pairs, every_pair
 from recon.sparse import Observations, SparseModel, read_colmap
 
@@ -295,6 +295,20 @@ def test_a_child_that_dies_is_reported(tmp_path: Path) -> None:
     full = worker.died("match", -6, "what():  [database_sqlite.cc:1389] SQLite error: database or disk is full")
     assert isinstance(full, OSError) and full.errno == 28
     assert "memory" in str(worker.died("match", -6, "terminate ... std::bad_alloc"))
+
+
+def test_a_model_cut_short_by_a_full_disk_is_noticed(odd: tuple, tmp_path: Path) -> None:
+    import pycolmap
+
+    model = pycolmap.Reconstruction(odd[2].scratch / "final")
+    folder = save_model(model, tmp_path / "model")
+    for name in ("points3D.bin", "images.bin"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(OSError, match="No space"):
+            worker.check_written(model, folder)
+        (folder / name).write_bytes(whole)
+    worker.check_written(model, folder)
 
 
 def test_how_photos_are_matched(tmp_path: Path, odd: tuple) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from recon.capture import Capture
 from recon.job import Job
 from recon.sfm.features import WORK_SIDE, FeatureSpec, create_database, extract, row_name
 from recon.sfm.ladder import FEATURES
-from recon.sfm.mapping import MapOptions, triangulated
+from recon.sfm.mapping import MapOptions, save_model, triangulated
 from recon.sfm.matching import match
 from recon.sfm.pairs import Pair, every_pair
 from recon.sparse import SparseModel, colmap_camera, from_pycolmap
@@ -101,11 +100,7 @@ def _triangulated(
         shared = MapOptions(options.sfm_seed, 1 if options.deterministic else 0)
         with job.task("triangulating points"):
             model = triangulated(model, database, shared)
-        part = folder.with_name("triangulated.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        model.write(part)
-        part.rename(folder)
+        save_model(model, folder)
     return pycolmap.Reconstruction(folder)
 
 

@@ -14,7 +14,6 @@ A later model replaces the best so far only when it places more photos that thei
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from recon.sfm.mapping import (
     global_,
     incremental,
     registered,
+    save_model,
 )
 from recon.sfm.matching import MIN_INLIERS, match, tried_pairs, verified_pairs
 from recon.sfm.merge import merged
@@ -227,11 +227,7 @@ def _trunk(search: Search, level: str) -> Path | None:
     """The best model on disk, when it is big enough to add the others to."""
     if search.best is None or search.most_missing:
         return None
-    folder = search.job.scratch / f"{level}-trunk"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    search.best.write(folder)
-    return folder
+    return save_model(search.best, search.job.scratch / f"{level}-trunk")
 
 
 def _global(search: Search, level: str) -> list[pycolmap.Reconstruction]:
@@ -297,11 +293,7 @@ def _finished(search: Search) -> pycolmap.Reconstruction:
         assert search.best is not None
         with search.job.task("adjusting cameras and points"):
             model = refine(search.best, search.map_options)
-        part = folder.with_name("final.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        model.write(part)
-        part.rename(folder)
+        save_model(model, folder)
     return pycolmap.Reconstruction(folder)
 
 

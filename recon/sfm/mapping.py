@@ -18,7 +18,7 @@ from recon.job import Job
 from recon.photos import workers
 from recon.sfm.features import opened
 from recon.sfm.pairs import Pair
-from recon.sfm.worker import run_worker
+from recon.sfm.worker import check_written, run_worker
 
 if TYPE_CHECKING:
     import pycolmap
@@ -120,12 +120,22 @@ def triangulated(
     }
     with tempfile.TemporaryDirectory(prefix="recon-", dir=database.parent) as folder:
         start, out = Path(folder) / "start", Path(folder) / "out"
-        start.mkdir()
         out.mkdir()
-        model.write(start)
+        save_model(model, start)
         request = {"database": str(database), "model": str(start), "out": str(out), "settings": settings}
         run_worker("triangulate", request, Path(folder) / LOG)
         return pycolmap.Reconstruction(out)
+
+
+def save_model(model: pycolmap.Reconstruction, folder: Path) -> Path:
+    """Write a model into a folder that appears whole. Raises OSError when the disk is full."""
+    part = folder.with_name(f"{folder.name}.part")
+    for old in (part, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    part.mkdir(parents=True)
+    model.write(part)
+    check_written(model, part)
+    return part.rename(folder)
 
 
 def _kept(

@@ -19,11 +19,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np  # noqa: F401  (before pycolmap: the other way round saving PNGs aborts, seen with pycolmap 4.2.1)
 
 from recon.errors import SfmError
+
+if TYPE_CHECKING:
+    import pycolmap
 
 POLL_SECONDS = 0.2
 INFO, ERRORS = 0, 2
@@ -125,7 +128,7 @@ def _incremental(database: str, out: str, start: str, settings: dict[str, Any]) 
         sys.stdout.write(f"{number}\n")  # the parent reads it
         sys.stdout.flush()
 
-    pycolmap.incremental_mapping(
+    models = pycolmap.incremental_mapping(
         database,
         out,
         out,
@@ -134,19 +137,43 @@ def _incremental(database: str, out: str, start: str, settings: dict[str, Any]) 
         initial_image_pair_callback=lambda: tell(2),
         next_image_callback=lambda: tell(placed[0] + 1),
     )
+    _check_all(models, out)
 
 
 def _global(database: str, out: str, settings: dict[str, Any]) -> None:
     import pycolmap
 
-    pycolmap.global_mapping(database, out, out, pycolmap.GlobalPipelineOptions(settings))
+    _check_all(pycolmap.global_mapping(database, out, out, pycolmap.GlobalPipelineOptions(settings)), out)
 
 
 def _triangulate(database: str, model: str, out: str, settings: dict[str, Any]) -> None:
     import pycolmap
 
     start = pycolmap.Reconstruction(model)
-    pycolmap.triangulate_points(start, database, out, out, True, pycolmap.IncrementalPipelineOptions(settings))
+    options = pycolmap.IncrementalPipelineOptions(settings)
+    check_written(pycolmap.triangulate_points(start, database, out, out, True, options), Path(out))
+
+
+def _check_all(models: dict[int, pycolmap.Reconstruction], out: str) -> None:
+    """Models stand in folders 0, 1, ...; one that was gone on with stands in `out` itself."""
+    for number, model in models.items():
+        folder = Path(out) / str(number)
+        check_written(model, folder if folder.is_dir() else Path(out))
+
+
+def check_written(model: pycolmap.Reconstruction, folder: Path) -> None:
+    """Raises OSError (ENOSPC) when the files do not hold the model: pycolmap does not notice a disk that gets full."""
+    import pycolmap
+
+    def content(m: pycolmap.Reconstruction) -> tuple[list[int], int, int]:
+        return sorted(m.reg_image_ids()), m.num_points3D(), m.compute_num_observations()
+
+    try:
+        whole = content(pycolmap.Reconstruction(folder)) == content(model)
+    except (RuntimeError, ValueError, IndexError, MemoryError):  # what pycolmap raises on files cut short
+        whole = False
+    if not whole:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 VERBS: dict[str, Callable[..., None]] = {
