@@ -137,7 +137,7 @@ class _Watcher:
     def __init__(self, run: Training, job: Job, fingerprint: str) -> None:
         self._run, self._job, self._fingerprint = run, job, fingerprint
         self._saved = self._shown = time.monotonic()
-        self._noted = -1.0
+        self._noted, self._noted_step = -1.0, -1
         self._views = sorted({0, len(run.dataset) // 2})[:HISTORY_VIEWS]
 
     @property
@@ -183,6 +183,9 @@ class _Watcher:
         save_npz(self._checkpoint, values=json.dumps(values | {"fingerprint": self._fingerprint}), **arrays)
 
     def _note(self, event: TrainEvent) -> None:
+        if event.step == self._noted_step:  # the end comes after the last step's own event
+            return
+        self._noted_step = event.step
         scale = self._run.realised[-1]["scale"]
         row = {
             "seconds": round(event.seconds, 3),

@@ -504,7 +504,12 @@ def test_the_command_serves_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     root = fabricate(tmp_path / "ws")
     command = [sys.executable, "-m", "recon", "view", "-w", str(root), "--port", "0"]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )
     try:
         assert process.stderr is not None
