@@ -12,7 +12,8 @@ from recon.geometry import se3
 from recon.ingest import IngestOptions, ingest
 from recon.job import Job
 from recon.sample import sample_cameras, sample_photos
-from recon.sfm import SfmOptions, pairs
+from recon.sfm import SfmOptions, ladder, pairs
+from recon.sfm.features import create_database
 from recon.sfm.ladder import RUNGS, reconstruct
 from recon.sparse import SparseModel
 from tests import sfm_scene
@@ -174,6 +175,24 @@ def test_the_principal_point_is_found_where_photos_can_tell_it(
     model, _, _ = climb(replace(place, cameras=replace(place.cameras, K=k, cam_from_world=pose)), tmp_path, ())
     off = model.cameras.K[0, :2, 2] - np.array(sfm_scene.SIZE) / 2
     np.testing.assert_allclose(off, (17, -9) if found else (0, 0), atol=1.5 if found else 1e-9)
+
+
+def test_the_best_model_so_far_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking for more features everywhere begins anew; where that comes to less, what was there before counts."""
+    place = arc(12, 130, points=600)
+    sees = np.zeros_like(place.sees)
+    for group in range(3):
+        sees[4 * group : 4 * group + 4, 200 * group : 200 * group + 200] = True
+
+    def nothing(database: Path, *_: object) -> Path:
+        create_database(database.with_name("rich.db"), place.capture)
+        return database.with_name("rich.db")
+
+    monkeypatch.setattr(ladder, "richer_database", nothing)
+    monkeypatch.setattr(ladder, "_more_features", lambda search: None)
+    model, reasons, job = climb(replace(place, sees=sees & place.sees), tmp_path, ("features",))
+    assert len(model.names) == 4 and len(reasons) == 8 and job.metrics["rungs"] == ["features (all)"]
+    assert all("matches only with photos that stayed out too" in reason for reason in reasons.values())
 
 
 def test_a_photo_of_another_place_is_named_with_its_reason(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ FEATURES = 3000
 """Features a photo, where the user does not say. 2000 lose accuracy on surveyed captures, 4000 gain none."""
 TRUSTED = 0.5
 """Share of a photo's matches that the model must bear out; a photo placed wrongly has less than a tenth."""
+DOUBTFUL = 0.7
+"""Share of all matches that the model bears out, below which the user is warned: hard captures have 0.85, good ones 0.98."""
 MOST = 0.5
 """Share of the photos from which a model counts as the trunk that others are added to."""
 THREADED_RESIDUALS = 50_000
@@ -158,9 +160,12 @@ def reconstruct(
     place(search, "base")
     if "pairs" in rungs and search.most_missing:
         _more_pairs(search, "all-pairs", further=False)
+    before = replace(search)
     if "features" in rungs and search.most_missing:
         _more_features_everywhere(search)
     climb(search, "base")
+    if len(search.rows) < len(before.rows):
+        search.database, search.best, search.others = before.database, before.best, before.others
     if "pairs" in rungs and search.missing:
         _more_pairs(search, "pairs", further=True)
     if "features" in rungs and search.missing:
@@ -171,7 +176,13 @@ def reconstruct(
     if options.deterministic:
         job.say(_cost_of_one_thread(model, time.monotonic() - started))
     job.metrics |= {"matching": choice.kind, "pairs": len(choice.pairs), "rungs": search.climbed}
-    job.metrics["agreement"] = round(agreement(model, search.database).share, 4)
+    share = agreement(model, search.database).share
+    job.metrics["agreement"] = round(share, 4)
+    if share < DOUBTFUL:
+        job.warn(
+            f"Only {share:.0%} of the matches agree with the cameras found: look at the result before relying on it. "
+            "Things that look alike at different places, or that moved, do this."
+        )
     left_out = reasons(capture, search.database, registered(model), search.others)
     for name, reason in left_out:
         job.warn(f"{name} left out: {reason}.")
@@ -244,7 +255,7 @@ def _more_features_everywhere(search: Search) -> None:
         matched = {pair for pair, inliers in verified_pairs(search.database).items() if inliers >= MIN_INLIERS}
         chosen = choose_pairs(search.capture, search.options.matcher, database).pairs
         match(database, sorted(matched.union(chosen)), search.job, search.options.sfm_seed)
-        search.database, search.others, search.best = database, [], None
+        search.database, search.best, search.others = database, None, []
         place(search, "rich")
 
 
