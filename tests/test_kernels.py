@@ -129,6 +129,13 @@ def test_opaque_splats_stop_the_pixel() -> None:
     compare(columns, cameras(40, 30))
 
 
+def test_where_alpha_is_capped_opacity_gets_no_gradient() -> None:
+    columns = scene(3, seed=5, size=0.5, spread=0.2)
+    columns["mean"] *= 0.1
+    columns["opacity_logit"] += 9
+    compare(columns, cameras(40, 30))
+
+
 def test_degenerate_scales() -> None:
     columns = scene(60, size=-2.0)
     columns["log_scale"][::2, 0] = -30
