@@ -31,6 +31,10 @@ class RowGrads:
     """Column name -> f32[M, ...]; "sh" holds the bands in use only, f32[M, (sh_degree + 1)^2, 3], and is made when
     asked for.
     """
+    penalty: tuple[float, float] = (0.0, 0.0)
+    """Weights, in the loss, of every visible splat's opacity and of the sum of its scales (world units): their gradients
+    are added to each view's, at next to no cost. The loss that the caller computes does not hold them.
+    """
 
     def clear(self) -> None:
         self.rows, self.grads = None, ColumnGrads({})
@@ -178,6 +182,7 @@ class _Rasterize(torch.autograd.Function):
                 d_rgb[i].numpy(),
                 None if d_alpha is None else d_alpha[i].numpy(),
                 pose=ctx.needs_input_grad[2],
+                penalty=(0.0, 0.0) if ctx.options.sink is None else ctx.options.sink.penalty,
             )
             for i, view in enumerate(ctx.views)
         ]

@@ -31,7 +31,9 @@ def rasterize_cuda(splats: Splats, options: Any, background: Tensor | None, cam_
     columns = splats.columns()
     seen: list[Tensor] = []
     if options.sink is not None:
-        columns = dict(zip(NAMES, _Capture.apply(options.sink, seen, options.degree, *columns.values()), strict=True))
+        columns = dict(
+            zip(NAMES, _Capture.apply(options.sink, seen, splats, options.degree, *columns.values()), strict=True)
+        )
     poses = torch.as_tensor(options.cameras.cam_from_world) if cam_from_world is None else cam_from_world
     width, height = options.size
     image, alpha, meta = rasterization(
@@ -65,8 +67,10 @@ class _Capture(torch.autograd.Function):
     """Identity on the columns whose backward hands the visible rows of their gradients to a RowGrads."""
 
     @staticmethod
-    def forward(ctx: Any, sink: RowGrads, seen: list[Tensor], degree: int, *columns: Tensor) -> tuple[Tensor, ...]:
-        ctx.sink, ctx.seen, ctx.degree = sink, seen, degree
+    def forward(
+        ctx: Any, sink: RowGrads, seen: list[Tensor], splats: Splats, degree: int, *columns: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.sink, ctx.seen, ctx.splats, ctx.degree = sink, seen, splats, degree
         return tuple(column.view_as(column) for column in columns)
 
     @staticmethod
@@ -74,5 +78,9 @@ class _Capture(torch.autograd.Function):
         (rows,) = ctx.seen
         picked: dict[str, Tensor] = dict(zip(NAMES, (g[rows] for g in grads), strict=True))
         picked["sh"] = picked["sh"][:, : (ctx.degree + 1) ** 2]
+        of_opacity, of_scale = ctx.sink.penalty
+        opacity = ctx.splats.opacity_logit.detach()[rows].sigmoid()
+        picked["opacity_logit"] = picked["opacity_logit"] + of_opacity * opacity * (1 - opacity)
+        picked["log_scale"] = picked["log_scale"] + of_scale * ctx.splats.log_scale.detach()[rows].exp()
         ctx.sink.add(rows, ColumnGrads(picked))
-        return (None,) * (3 + len(grads))
+        return (None,) * (4 + len(grads))

@@ -241,6 +241,22 @@ def test_row_gradients_are_the_dense_ones() -> None:
     assert sink.rows is None and len(sink.grads) == 0
 
 
+def test_penalties_are_added_to_visible_rows() -> None:
+    columns = {n: c.requires_grad_() for n, c in scene(2000, size=-4.0).items()}
+    plain, sink = RowGrads(), RowGrads(penalty=(0.3, 0.7))
+    for into in (plain, sink):
+        rasterize(Splats(**columns), cameras(), row_grads=into).rgb.square().sum().backward()
+    rows = sink.rows
+    assert rows is not None and plain.rows is not None and torch.equal(rows, plain.rows)
+    chosen = {n: c.detach()[rows].double().requires_grad_() for n, c in columns.items()}
+    (0.3 * chosen["opacity_logit"].sigmoid().sum() + 0.7 * chosen["log_scale"].exp().sum()).backward()
+    for name in ("opacity_logit", "log_scale"):
+        extra = chosen[name].grad
+        assert extra is not None and float(extra.abs().max()) > 0.05
+        assert torch.allclose((sink.grads[name] - plain.grads[name]).double(), extra, atol=1e-4), name
+    assert torch.equal(sink.grads["mean"], plain.grads["mean"])
+
+
 def test_columns_that_come_out_of_a_module() -> None:
     columns, cams = scene(100), cameras()
     shift = torch.zeros(3, requires_grad=True)

@@ -148,7 +148,7 @@ def _times_transpose(da, r):
 
 
 @helper
-def _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, count):
+def _shape(buf, cam, antialiased, penalty, d_log_scale, d_quat, d_logit, out, count):
     """Back from moments to opacity, scale and quaternion (to row `out` of their gradients).
 
     Returns dL/dA (two rows) and dL/d(pixel).
@@ -174,8 +174,10 @@ def _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, count):
     h00, h01, h11 = 2.0 * h00, 2.0 * h01, 2.0 * h11
     da0, da1, da2 = h00 * a0 + h01 * b0, h00 * a1 + h01 * b1, h00 * a2 + h01 * b2
     db0, db1, db2 = h01 * a0 + h11 * b0, h01 * a1 + h11 * b1, h01 * a2 + h11 * b2
-    store_first(d_logit, out, narrow(s * (1.0 - sigmoid(_field(buf, _LOGIT)))), count)
+    opacity = sigmoid(_field(buf, _LOGIT))
+    store_first(d_logit, out, narrow((s + penalty[0] * opacity) * (1.0 - opacity)), count)
     d0, d1, d2 = da0 * a0 + db0 * b0, da1 * a1 + db1 * b1, da2 * a2 + db2 * b2
+    d0, d1, d2 = d0 + penalty[1] * s0, d1 + penalty[1] * s1, d2 + penalty[1] * s2
     store3(d_log_scale, 3 * out, narrow(d0), narrow(d1), narrow(d2), count)
     da, db = (da0 * s0, da1 * s1, da2 * s2), (db0 * s0, db1 * s1, db2 * s2)
     gw, gx, gy, gz = _quat_gradient(_outer(a, da, b, db), qw, qx, qy, qz)
@@ -253,6 +255,7 @@ def project_backward(
     stop,
     cam,
     antialiased,
+    penalty,
     count,
     memos,
     offset,
@@ -271,7 +274,8 @@ def project_backward(
     d_pose,
 ):
     """Gradients of the visible splats of chunks start .. stop, dense: chunk c's go to rows offset[c] ... of the
-    outputs, and their rows into out_rows.
+    outputs, and their rows into out_rows. penalty f64[2]: also those of penalty[0] * opacity + penalty[1] * (sum of
+    scales).
 
     d_colour, direction: as in grads.ShFactors. d_pose: f64[chunks, 12] (W row by row, then T), or f64[0, 12] when it is
     not wanted.
@@ -286,7 +290,7 @@ def project_backward(
             _colour(buf, d_colour, direction, out, left)
             for lane in range(left):
                 poke(out_rows, out + lane, peek(rows, chunk * CHUNK + n + lane))
-            da, db, dpixel = _shape(buf, cam, antialiased, d_log_scale, d_quat, d_logit, out, left)
+            da, db, dpixel = _shape(buf, cam, antialiased, penalty, d_log_scale, d_quat, d_logit, out, left)
             _place(buf, cam, da, db, dpixel, d_mean, out, left, pose)
         for i in range(len(pose) // 16):
             d_pose[chunk, i] = lane_sum(load(pose, 16 * i))

@@ -127,12 +127,17 @@ def see(
     return visible
 
 
-def view_gradients(view: View, d_rgb: F32, d_alpha: F32 | None, *, pose: bool = False) -> ViewGradients:
-    """Gradients of the columns given to render_view, and of the pose if wanted; d_rgb [H, W, 3], d_alpha [H, W]."""
+def view_gradients(
+    view: View, d_rgb: F32, d_alpha: F32 | None, *, pose: bool = False, penalty: tuple[float, float] = (0.0, 0.0)
+) -> ViewGradients:
+    """Gradients of the columns given to render_view, and of the pose if wanted; d_rgb [H, W, 3], d_alpha [H, W].
+
+    penalty: weights of every visible splat's opacity, and of the sum of its scales, in the loss.
+    """
     d_alpha = np.empty(0, np.float32) if d_alpha is None else np.ascontiguousarray(d_alpha, np.float32)
     with DOOR:
         moments = pair_moments(view, np.ascontiguousarray(d_rgb, np.float32), d_alpha)
-        return column_gradients(view, moments, pose)
+        return column_gradients(view, moments, pose, penalty)
 
 
 def pair_moments(view: View, d_rgb: F32, d_alpha: F32) -> F32:
@@ -147,7 +152,7 @@ def pair_moments(view: View, d_rgb: F32, d_alpha: F32) -> F32:
     return moments
 
 
-def column_gradients(view: View, moments: F32, pose: bool) -> ViewGradients:
+def column_gradients(view: View, moments: F32, pose: bool, penalty: tuple[float, float] = (0.0, 0.0)) -> ViewGradients:
     """Gather each splat's pair_moments and go back through its projection."""
     v, lists = view.visible, view.lists
     total, chunks = v.total, len(v.count)
@@ -160,7 +165,7 @@ def column_gradients(view: View, moments: F32, pose: bool) -> ViewGradients:
     seen = (v.count, v.memos, offset, lists.first, lists.pairs, lists.slot, moments, v.rows)
     rows = np.empty(total, np.int64)
     out = (rows, *(g.reshape(-1) for g in grads), colour, direction, d_pose)
-    spread(project_backward, chunks, view.camera, view.antialiased, *seen, *out)
+    spread(project_backward, chunks, view.camera, view.antialiased, np.array(penalty, np.float64), *seen, *out)
     summed = None
     if pose:
         entries = d_pose.sum(0)
