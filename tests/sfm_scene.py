@@ -94,3 +94,17 @@ def arc(count: int, degrees: float, points: int = 300, seed: int = 1) -> Place:
     pixels, z = cameras.project(xyz)
     inside = (z > 0) & ((pixels > 0) & (pixels < np.array(SIZE))).all(-1)
     return Place(cameras, xyz, inside)
+
+
+def straight_down(relief: float, seed: int = 5) -> Place:
+    """Sixteen cameras at one height over a grid that look straight down at ground whose heights spread by `relief`."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(np.arange(4), np.arange(4)), -1).reshape(-1, 2)
+    centers = np.column_stack([2.0 * grid, np.full(16, 8.0)])
+    down = np.tile(np.diag([1.0, -1.0, -1.0]), (16, 1, 1))
+    k = np.array([[FOCAL, 0, SIZE[0] / 2], [0, FOCAL, SIZE[1] / 2], [0, 0, 1]])
+    pose = se3(down, -(down @ centers[:, :, None])[..., 0])
+    cameras = Cameras(pose, np.tile(k, (16, 1, 1)), np.tile(np.array(SIZE, np.int32), (16, 1)))
+    xyz = np.column_stack([rng.uniform(-3, 9, (900, 2)), relief * rng.normal(size=900)])
+    pixels, z = cameras.project(xyz)
+    return Place(cameras, xyz, (z > 0) & ((pixels > 0) & (pixels < np.array(SIZE))).all(-1))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pycolmap
 import pytest
 
 from recon.capture import Capture
@@ -12,12 +13,15 @@ from recon.geometry import se3
 from recon.ingest import IngestOptions, ingest
 from recon.job import Job
 from recon.sample import sample_cameras, sample_photos
-from recon.sfm import SfmOptions, ladder, pairs
+from recon.sfm import SfmOptions, ladder, pairs, refine
 from recon.sfm.features import create_database
 from recon.sfm.ladder import RUNGS, reconstruct
+from recon.sfm.mapping import MapOptions, incremental
+from recon.sfm.matching import match
+from recon.sfm.pairs import choose_pairs
 from recon.sparse import SparseModel
 from tests import sfm_scene
-from tests.sfm_scene import Place, arc, cameras_at
+from tests.sfm_scene import FOCAL, Place, arc, cameras_at, straight_down
 
 
 def climb(
@@ -65,6 +69,38 @@ def shuffled_orbit(count: int = 30) -> Place:
     xyz *= 1.4 / np.linalg.norm(xyz, axis=1, keepdims=True)
     facing = (centers / np.linalg.norm(centers, axis=1, keepdims=True)) @ (xyz / 1.4).T > np.cos(np.radians(50))
     return Place(cameras_at(centers, np.zeros(3)), xyz, facing)
+
+
+def test_photos_straight_down_at_flat_ground_keep_the_focal_length_of_exif(tmp_path: Path) -> None:
+    """Their matches fit any focal length nearly as well, with heights scaled by it: mapping may end at a wrong one."""
+    place, job = straight_down(relief=0.05), Job(tmp_path)
+    place.write(job)
+    database = job.scratch / "base.db"
+    match(database, choose_pairs(place.capture, "exhaustive", database).pairs, job)
+    wrong = incremental(database, tmp_path / "models", job, MapOptions())[0]
+    camera = wrong.camera(1)
+    camera.params = [4 * FOCAL, *camera.params[1:]]
+    refine.adjust(wrong, MapOptions(), hold="intrinsics")
+    free = refine.refine(pycolmap.Reconstruction(wrong), MapOptions())
+    assert free.camera(1).params[0] > 1.5 * FOCAL, "this capture is too easy to be a test"
+    held = refine.refine(wrong, MapOptions(), {1: FOCAL})
+    assert held.camera(1).params[0] == FOCAL
+    assert held.compute_mean_reprojection_error() < 1.01 * free.compute_mean_reprojection_error()
+    poses = {place.capture.names[i - 1]: held.image(i).cam_from_world().matrix() for i in sorted(held.reg_image_ids())}
+    centers, degrees = place.errors(
+        tuple(poses), np.array([np.vstack([pose, [0, 0, 0, 1]]) for pose in poses.values()])
+    )
+    assert len(poses) == 16 and centers < 2e-3 and degrees < 1.5  # a tilt and a shift of such photos look alike too
+
+
+def test_a_wrong_focal_length_of_exif_is_not_kept(tmp_path: Path) -> None:
+    place = arc(10, 90)
+    with_wrong_exif = replace(place.capture, focal_prior=np.full(10, 1.3 * FOCAL))
+    job = Job(tmp_path)
+    place.write(job)
+    model, _ = reconstruct(with_wrong_exif, SfmOptions(), job)
+    np.testing.assert_allclose(model.cameras.K[:, 0, 0], FOCAL, rtol=0.01)
+    assert_complete(place, model)
 
 
 def test_relaxed_thresholds_add_a_weakly_linked_photo(tmp_path: Path) -> None:

@@ -113,14 +113,24 @@ def guessed_camera(capture: Capture, camera_id: int) -> pycolmap.Camera:
     """
     import pycolmap
 
-    rows = np.flatnonzero(capture.camera_id == camera_id)
-    width, height = (int(s) for s in fit_size(capture.size[rows[0]], WORK_SIDE))
-    priors = capture.focal_prior[rows] * width / capture.size[rows[0], 0]
-    known = bool(np.isfinite(priors).any())
-    focal = float(np.nanmedian(priors)) if known else FOCAL_GUESS * max(width, height)
+    row = np.flatnonzero(capture.camera_id == camera_id)[0]
+    width, height = (int(s) for s in fit_size(capture.size[row], WORK_SIDE))
+    known = exif_focal(capture).get(camera_id + 1)
+    focal = known or FOCAL_GUESS * max(width, height)
     camera = pycolmap.Camera.create_from_model_name(camera_id + 1, "SIMPLE_RADIAL", focal, width, height)
-    camera.has_prior_focal_length = known
+    camera.has_prior_focal_length = known is not None
     return camera
+
+
+def exif_focal(capture: Capture) -> dict[int, float]:
+    """Focal length in working pixels by pycolmap's camera id, the median of what the photos' EXIF tells; none, no entry."""
+    found = {}
+    for camera_id in np.unique(capture.camera_id).tolist():
+        rows = np.flatnonzero(capture.camera_id == camera_id)
+        priors = capture.focal_prior[rows] * fit_size(capture.size[rows[0]], WORK_SIDE)[0] / capture.size[rows, 0]
+        if np.isfinite(priors).any():
+            found[camera_id + 1] = float(np.nanmedian(priors))
+    return found
 
 
 def extract(database: Path, capture: Capture, spec: FeatureSpec, job: Job) -> None:

@@ -29,7 +29,7 @@ from recon.errors import SfmError
 from recon.job import Job
 from recon.photos import workers
 from recon.sfm.diagnose import no_model, reasons
-from recon.sfm.features import WORK_SIDE, FeatureSpec, create_database, extract
+from recon.sfm.features import WORK_SIDE, FeatureSpec, create_database, exif_focal, extract
 from recon.sfm.mapping import (
     MIN_MODEL,
     RELAXED,
@@ -303,7 +303,7 @@ def _finished(search: Search) -> pycolmap.Reconstruction:
     if not folder.is_dir():
         assert search.best is not None
         with search.job.task("adjusting cameras and points"):
-            model = refine(search.best, search.map_options)
+            model = refine(search.best, search.map_options, exif_focal(search.capture))
         save_model(model, folder)
     return pycolmap.Reconstruction(folder)
 
