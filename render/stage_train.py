@@ -24,7 +24,7 @@ from recon.errors import InputError
 from recon.files import atomic_write, save_npz, sha256_json
 from recon.job import Job
 from render.dataset import Dataset, open_dataset
-from render.devices import pick_device
+from render.devices import get_ready, pick_device
 from render.formats.ply import write_ply
 from render.initial import (
     MIN_POINTS,
@@ -56,6 +56,7 @@ HISTORY_VIEWS = 2
 def train_stage(capture: Capture, reconstruction: Reconstruction, options: TrainOptions, job: Job) -> SplatScene:
     """Train a scene on the capture's training photos. Raises InputError when there is nothing to train on."""
     check_options(options)
+    get_ready(pick_device(options.device), job)
     dataset = training_data(capture, reconstruction, options, job.scratch)
     init = initial_scene(reconstruction, dataset, options)
     run = prepare(SCENES[options.scene](), init, dataset, options)

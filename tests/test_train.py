@@ -19,7 +19,7 @@ import torch
 from recon.capture import Capture
 from recon.errors import InputError, WorkspaceError
 from recon.geometry import Sim3, World, rotation_from_quat, se3
-from recon.job import Job
+from recon.job import Job, NoProgress
 from render.dataset import open_dataset, read_photo
 from render.evaluate import evaluate, load_metrics
 from render.exposure import Exposure
@@ -322,6 +322,43 @@ def test_a_resumed_pace_counts_the_time_before() -> None:
     times[0] += 1000  # the machine was off
     run_pace(second, times, lambda p: 0.1)
     assert second.spent == pytest.approx(10, abs=0.3) and 95 <= second.step <= 102
+
+
+@pytest.mark.parametrize("slow", [0, 1, 300, 700])
+def test_one_slow_step_says_nothing_of_those_to_come(slow: int) -> None:
+    """A step that takes as long as 200 others uses up 200 steps' time; the schedule stays even around it."""
+    times, step = [0.0], [0]
+    pace = Pace(None, 10.0, lambda: times[0], lambda p: 1.0)
+
+    def cost(progress: float) -> float:
+        step[0] += 1
+        return 2.0 if step[0] - 1 == slow else 0.01
+
+    seen = run_pace(pace, times, cost)
+    assert times[0] == pytest.approx(10, abs=0.3) and len(seen) == pytest.approx(801, abs=20)
+    assert np.diff(seen).max() < 0.006 and seen[0] < 0.01
+
+
+def test_a_time_that_ends_within_the_first_step_ends_training() -> None:
+    times = [0.0]
+    assert run_pace(Pace(None, 1.0, lambda: times[0], lambda p: 1.0), times, lambda p: 5.0) == [1.0]
+
+
+def test_compiling_comes_before_the_clock_starts_and_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Terminal(NoProgress):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    compiled = []
+    monkeypatch.setattr("render.kernels.jit.kernels_are_compiled", lambda: False)
+    monkeypatch.setattr("render.kernels.jit.warm_up", lambda: compiled.append(time.sleep(1.5)))
+    capture, posed = capture_of(tmp_path)
+    job = Job(tmp_path / "train", progress=Terminal())
+    train_stage(capture, posed, replace(SMALL, steps=None, minutes=0.01), job)
+    assert compiled and any("Compiling for this processor" in text for text in said)
+    assert job.metrics["steps"] > 5, "the second and a half of compiling was taken from the 0.6 seconds of training"
 
 
 def test_steps_are_counted_exactly() -> None:

@@ -22,6 +22,7 @@ from recon.job import Job
 from recon.reconstruction import Reconstruction
 from recon.sparse import Observations
 from render.evaluate import BACKGROUNDS, compare, render_view, write_png
+from render.kernels.jit import warm_up
 from render.options import TrainOptions
 from render.scenes import SCENES
 from render.stage_train import initial_scene, training_data
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="+", type=float, help="CPU seconds; default: those of the suite")
     parser.add_argument("--validate", action="store_true", help="judge on training photos, as for choosing settings")
     args = parser.parse_args()
+    warm_up()
     for name in args.suites:
         ablate = name == "ablations"
         suite = SUITES["fox480" if ablate else name]
