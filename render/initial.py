@@ -26,7 +26,9 @@ class SceneSetup:
     """What a representation must know besides its own config, in training and after."""
 
     extent: float
-    """The scene's size, world units: the unit of the learning rate of positions."""
+    """What the longer side of a photo spans in the middle of the scene, world units (see view_width()): steps of positions
+    in this unit are steps in pixels, whatever the focal length and however far away the cameras stand.
+    """
     near: float
     """What is nearer than this to a camera is not drawn, world units."""
     splats: int
@@ -52,6 +54,8 @@ class SceneInit:
     spacing: NDArray[np.float32]
     """f32[P], root mean square distance to the three nearest neighbours, world units."""
     setup: SceneSetup
+    guessed: bool = False
+    """The points are random ones, not measured."""
 
 
 def training_points(model: SparseModel, train: NDArray[np.bool_], level: Level, rows: NDArray) -> tuple[Array, NDArray]:
@@ -111,6 +115,20 @@ def scene_extent(cameras: Cameras) -> float:
     centers = cameras.centers
     extent = 1.1 * float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
     return extent if extent > 0 else 1.0
+
+
+def view_width(cameras: Cameras, xyz: Array) -> float:
+    """World units that the longer side of the median photo spans at the median z of the points [P, 3] in it; > 0.
+
+    Without points in view: at the cameras' common point, see common_ball().
+    """
+    widths = []
+    for i in range(len(cameras)):
+        pixels, z = (a[0] for a in cameras[i].project(xyz))
+        inside = (z > 0) & ((pixels >= 0) & (pixels < cameras.size[i])).all(-1)
+        if inside.any():
+            widths.append(float(np.median(z[inside])) * cameras.size[i].max() / cameras.K[i, 0, 0])
+    return float(np.median(widths)) if widths else 2 * common_ball(cameras)[1]
 
 
 def spacing(xyz: Array, floor: float) -> NDArray[np.float32]:

@@ -35,6 +35,7 @@ from render.initial import (
     scene_extent,
     spacing,
     training_points,
+    view_width,
 )
 from render.options import TrainOptions
 from render.scene import SplatScene, TrainEvent
@@ -114,12 +115,13 @@ def initial_scene(reconstruction: Reconstruction, dataset: Dataset, options: Tra
     is_train = np.zeros(len(model.names), bool)
     is_train[rows] = True
     xyz, rgb = training_points(model, is_train, dataset.levels[1.0], rows)
-    if len(xyz) < MIN_POINTS:
+    guessed = len(xyz) < MIN_POINTS
+    if guessed:
         xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
-    extent = scene_extent(dataset.cameras)
+    extent = view_width(dataset.cameras, xyz)
     setup = SceneSetup(
         extent=extent,
-        near=0.01 * extent,
+        near=0.01 * scene_extent(dataset.cameras),
         splats=options.splats,
         sh_degree=options.sh_degree,
         antialiased=options.antialiased,
@@ -129,7 +131,7 @@ def initial_scene(reconstruction: Reconstruction, dataset: Dataset, options: Tra
         device=pick_device(options.device),
         world=model.world,
     )
-    return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup)
+    return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup, guessed)
 
 
 class _Watcher:

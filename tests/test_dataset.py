@@ -10,11 +10,12 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from recon.cameras import Cameras
 from recon.errors import InputError
 from recon.sparse import Observations
 from render.dataset import open_dataset, read_photo, shrink
 from render.evaluate import View, compare, psnr, summary
-from render.initial import common_ball, random_points, scene_extent, spacing, training_points
+from render.initial import common_ball, random_points, scene_extent, spacing, training_points, view_width
 from render.lpips import load_lpips
 from tests.synthetic_scene import capture_of, write
 
@@ -129,6 +130,17 @@ def test_spacing_is_the_distance_to_neighbours() -> None:
     assert np.allclose(spacing(grid, 1e-9), 0.2)
     assert spacing(np.zeros((1, 3)), 0.5).tolist() == [0.5]
     assert spacing(np.zeros((4, 3)), 0.5).tolist() == [0.5] * 4
+
+
+def test_the_view_width_is_what_a_photo_spans_at_the_points() -> None:
+    """Two cameras, 3 and 5 units from a wall; focal length twice the longer side: the photos span 1.5 and 2.5 units of it."""
+    pose = np.tile(np.eye(4), (2, 1, 1))
+    pose[:, 2, 3] = 3, 5
+    cameras = Cameras(pose, np.tile([[200.0, 0, 50], [0, 200, 40], [0, 0, 1]], (2, 1, 1)), np.full((2, 2), (100, 80)))
+    wall = np.column_stack([np.random.default_rng(0).uniform(-0.2, 0.2, (50, 2)), np.zeros(50)])
+    behind = wall - [0, 0, 90]
+    assert view_width(cameras, np.concatenate([wall, behind, behind])) == pytest.approx(2.0)
+    assert view_width(cameras, behind) > 0
 
 
 def test_scores_are_those_of_scikit_image() -> None:

@@ -147,3 +147,8 @@ def test_the_projects_text_names_no_path_of_a_machine():
             if any(f"/{word}/" in text for word in ("wo" + "rk", "ro" + "ot")):
                 wrong.append(name)
     assert not wrong
+
+
+def test_the_numbers_in_the_readme_are_those_of_the_records() -> None:
+    command = [sys.executable, str(ROOT / "tests" / "bench" / "readme_numbers.py"), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0, "run python tests/bench/readme_numbers.py"

@@ -209,7 +209,7 @@ def test_masks_keep_what_they_hide_out_of_the_scene(tmp_path: Path) -> None:
         rgb = scene.render(posed.model.cameras[0]).rgb[0].detach().numpy()[masked]
         magenta[name] = float((np.minimum(rgb[:, 0], rgb[:, 2]) - rgb[:, 1]).mean())
     assert magenta["ignored"] > magenta["used"] + 0.3
-    assert used["psnr"] > 22  # over valid pixels
+    assert used["psnr"] > 21  # over valid pixels
 
 
 def test_mattes_leave_the_background_empty(tmp_path: Path) -> None:

@@ -62,14 +62,17 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no densification": {"densify": "off"},
     "resolution not coarse to fine": {"coarse_to_fine": "sh"},
     "SH not coarse to fine": {"coarse_to_fine": "resolution"},
-    "no exposure compensation": {"exposure": False},
+    "exposure compensation": {"exposure": True},
     "poses refined": {"refine_poses": True},
     "anti-aliased": {"antialiased": True},
     "SH degree 0": {"sh_degree": 0},
 }
 CONFIG_ABLATIONS: dict[str, dict[str, Any]] = {
     "no noise": {"noise": 0.0},
-    "no regularisers": {"opacity_penalty": 0.0, "scale_penalty": 0.0},
+    "no scale penalty": {"scale_penalty": 0.0},
+    "opacity penalty of 3DGS-MCMC": {"opacity_penalty": 0.01},
+    "growth by opacity alone": {"error_power": 0.0},
+    "copies in one place": {"spread": 0.0},
 }
 
 
