@@ -17,9 +17,12 @@ from recon.errors import InputError, WorkspaceError
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
 from recon.status import stage_line, status_rows
+from recon.wording import command
 from recon.workspace import Workspace
 
 MAIN_JOB = ("ingest", "sfm", "align", "train", "eval")
+READS_PHOTOS = ("sfm",)
+"""Stages that need the photos themselves; the later ones have their undistorted copies."""
 MAIN_PARTS = (WithInput, InWorkspace, WithJson, Named, WithPreset, WithView, Redo)
 
 
@@ -92,13 +95,19 @@ def _run_stage(
     if getattr(options, "steps", None) is not None:
         options = replace(options, minutes=None)
     scene = getattr(args, "name", "main")
-    arguments, provenance = None, {}
+    arguments = None
     if name == "ingest":
-        source, inputs = _source(workspace, args.input, options)
-        arguments, provenance = (source,), {"source": str(source)}
+        source, inputs = _source(workspace, args, options)
+        arguments = (source,)
     else:
         inputs = workspace.input_keys(name, scene)
     plan = workspace.plan(name, options, inputs, scene)
+    redo = force or (args.redo and plan.action == "redo")
+    kept = plan.action == "reuse" and not redo
+    if name == "ingest" and kept and args.input is not None:
+        _follow(workspace, args.input, options, progress)
+    if name in READS_PHOTOS and (redo or plan.action in ("run", "resume")):
+        resolve("recon.capture:check_photos")(workspace.load("ingest"), workspace.root)
     if plan.action == "resume":
         progress.say(f"{name}: going on where it stopped")
     record = workspace.run(
@@ -106,31 +115,50 @@ def _run_stage(
         options,
         inputs,
         name=scene,
-        redo=force or (args.redo and plan.action == "redo"),
+        redo=redo,
         progress=progress,
         arguments=arguments,
-        provenance=provenance,
     )
-    progress.say(stage_line(record, reused=plan.action == "reuse" and not force))
+    progress.say(stage_line(record, reused=kept))
     return record
 
 
-def _source(workspace: Workspace, given: Path | None, options: Any) -> tuple[Path, dict[str, str]]:
-    """The input's path and fingerprint: what was given, or what this workspace was made from."""
-    if given is None:
-        record = workspace.record("ingest")
-        if record is None:
-            raise InputError(
-                f"No input: {workspace.root} has not read any photos yet. Name a folder of photos, a video or a data set, as in "
-                f"`recon run PHOTOS -w {workspace.root}`."
-            )
-        return Path(record["source"]), record["inputs"]
-    source = given.expanduser().resolve()
+def _follow(workspace: Workspace, source: Path, options: Any, progress: TerminalProgress) -> None:
+    """Photos that were read already may have been moved since: later stages find them where they are now."""
+    place = resolve("recon.ingest:follow")(source, options, workspace.folder("ingest"))
+    if place is not None:
+        progress.say(f"The photos are read from {place} from now on.")
+
+
+def _source(workspace: Workspace, args: Any, options: Any) -> tuple[Path, dict[str, str]]:
+    """The input's path and fingerprint: of what was given, or of what this workspace was made from."""
+    if args.input is None:
+        return _earlier_source(workspace, args.redo, options)
+    source = args.input.expanduser().resolve()
     if not source.exists():
-        raise InputError(f"{given} does not exist. Expected a folder of photos, a video or a data set.")
+        raise InputError(f"{args.input} does not exist. Expected a folder of photos, a video or a data set.")
     if source == workspace.root.resolve():
-        raise WorkspaceError(f"{given} is both the input and the workspace. Choose another folder with -w.")
+        raise WorkspaceError(f"{args.input} is both the input and the workspace. Choose another folder with -w.")
     return source, {"source": resolve("recon.ingest:fingerprint")(source, options)}
+
+
+def _earlier_source(workspace: Workspace, redo: bool, options: Any) -> tuple[Path, dict[str, str]]:
+    """What this workspace was made from. Its photos need not be there any more, unless they are to be read anew."""
+    record, place = workspace.record("ingest"), resolve("recon.capture:load_place")(workspace.folder("ingest"))
+    example = command("recon", "run", "PHOTOS", "-w", workspace.root)
+    if record is None or place is None:
+        raise InputError(
+            f"No input: {workspace.root} has not read any photos yet. Name a folder of photos, a video or a data set, as in "
+            f"`{example}`."
+        )
+    source, inputs = place[1], record["inputs"]
+    if redo and source.exists():
+        inputs = {"source": resolve("recon.ingest:fingerprint")(source, options)}
+    if not source.exists() and workspace.plan("ingest", options, inputs).action != "reuse":
+        raise InputError(
+            f"The photos were in {source}, which is no longer there. Name the folder where they are, as in `{example}`."
+        )
+    return source, inputs
 
 
 def demo(verb: str, summary: str, argv: Sequence[str]) -> None:

@@ -67,7 +67,7 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
 
     Raises InputError for an input that is nothing recon knows.
     """
-    base = _single(source)
+    base = single(source)
     if base.is_file():
         return _look_at_file(base)
     if keep_poses:
@@ -94,7 +94,8 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
     return Source("video", found.videos[0][1].parent, found.videos[0][1])
 
 
-def _single(source: Path | Sequence[Path]) -> Path:
+def single(source: Path | Sequence[Path]) -> Path:
+    """The one path of an input, absolute. Raises InputError when it does not exist, or there are several."""
     paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if len(paths) != 1:
         raise InputError(f"{len(paths)} inputs are not supported yet. Name one folder or one video.")
@@ -131,6 +132,11 @@ def _images_of(model: Path, base: Path) -> Path:
             f"Expected them in {base / 'images'}."
         )
     return best.resolve()
+
+
+def photo_root(source: Source) -> Path:
+    """The folder that the names of an input's photos are relative to."""
+    return read_transforms(source.model).root if source.kind == "transforms" and source.model else source.root
 
 
 def find_files(root: Path) -> Found:

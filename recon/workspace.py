@@ -238,7 +238,6 @@ class Workspace:
         redo: bool = False,
         progress: Progress | None = None,
         arguments: tuple[Any, ...] | None = None,
-        provenance: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Run a stage unless its result is there, and return its stage.json. Call inside `writing()`.
 
@@ -267,10 +266,11 @@ class Workspace:
                 write_json(folder / "building.json", {"key": plan.key, **spent})
             raise
         job.tidy()
+        apart = {folder / name for name in ("building.json", *row.apart)}
         outputs = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path != folder / "building.json" and not path.is_relative_to(folder / "scratch")
+            if path.is_file() and path not in apart and not path.is_relative_to(folder / "scratch")
         }
         record = {
             "stage": stage,
@@ -287,7 +287,6 @@ class Workspace:
             "warnings": job.warnings,
             "metrics": _plain(job.metrics),
             **machine(options),
-            **(provenance or {}),
         }
         write_json(folder / "stage.json", record)
         self._swap(folder, stage, name)
