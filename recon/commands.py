@@ -37,16 +37,16 @@ def main_job(args: Any, verb: str) -> None:
     """Run the main job for parsed arguments; with `view`, watch it, and stay until the viewer is closed."""
     workspace, progress = Workspace(args.workspace), TerminalProgress()
     _check_at_the_door(workspace, args, MAIN_JOB)
-    viewer = None
+    viewer, records = None, dict[str, Any]()
     try:
         with workspace.writing(verb):
             for name in MAIN_JOB:
-                record = _run_stage(workspace, name, args, progress, force=False)
-                if args.json:
-                    print(json.dumps(record, indent=1))
+                records[name] = _run_stage(workspace, name, args, progress, force=False)
                 if args.view and viewer is None:  # once the input has proved to be one
                     viewer = _spawn_viewer(args)
         _say_result(workspace, args.name, progress)
+        if args.json:
+            print(json.dumps(records, indent=1), flush=True)
         if viewer is not None:
             progress.say("The viewer stays open; Ctrl-C ends it.")
             with contextlib.suppress(KeyboardInterrupt):
@@ -163,10 +163,11 @@ def _earlier_source(workspace: Workspace, redo: bool, options: Any) -> tuple[Pat
 
 def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon demo`: the main job on the sample capture, then the viewer."""
-    args = parse(verb, summary, argv, DemoOptions)
+    args = parse(verb, summary, argv, DemoOptions, Named, Redo)
     photos = resolve("recon.sample:sample_photos")()
     options = [resolve(STAGES[name].options) for name in MAIN_JOB]
-    words = [str(photos), "-w", str(args.workspace), "--minutes", str(args.minutes), *DEMO_OPTIONS]
+    words = [str(photos), "-w", str(args.workspace), "--minutes", str(args.minutes), "--name", args.name, *DEMO_OPTIONS]
+    words += ["--redo"] * args.redo
     progress = TerminalProgress()
     progress.say(
         f"The sample capture: photos to a scene in about {args.minutes + DEMO_MINUTES_AROUND:.0f} minutes on two quiet cores, "
@@ -175,7 +176,9 @@ def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
     job = parse("run", summary, words, *MAIN_PARTS, *options)
     main_job(job, verb)
     if args.view:
-        resolve("viewer.server:serve")(args.workspace, resolve("viewer.options:ViewOptions")(open_browser=True))
+        resolve("viewer.server:serve")(
+            args.workspace, resolve("viewer.options:ViewOptions")(name=args.name, open_browser=True)
+        )
 
 
 DEMO_MINUTES_AROUND = 2.0
@@ -230,8 +233,8 @@ def _spawn_viewer(args: Any) -> Any:
     """`recon view` as a process of its own, so that it cannot disturb the training."""
     import subprocess
 
-    command = [sys.executable, "-m", "recon", "view", "-w", str(args.workspace), "--name", args.name, "--open-browser"]
-    return subprocess.Popen(command)
+    words = [sys.executable, "-m", "recon", "view", "-w", str(args.workspace), "--name", args.name, "--open-browser"]
+    return subprocess.Popen(words, stdout=sys.stderr)  # standard output is for --json
 
 
 def status(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -258,11 +261,11 @@ def _existing(root: Path) -> Workspace:
 
 
 def _no_workspace(root: Path) -> WorkspaceError:
-    return WorkspaceError(f"{root} is no recon workspace. `recon run INPUT -w {root}` makes one.")
+    return WorkspaceError(f"{root} is no recon workspace. `{command('recon', 'run', 'INPUT', '-w', root)}` makes one.")
 
 
 def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> None:
     root = workspace.root
     progress.say(f"scene   {workspace.folder('train', name) / 'scene.ply'}")
     progress.say(f"report  {workspace.folder('eval', name) / 'report.html'}")
-    progress.say(f"look    recon view -w {root}" + (f" --name {name}" if name != "main" else ""))
+    progress.say(f"look    {command('recon', 'view', '-w', root, *(['--name', name] if name != 'main' else []))}")
