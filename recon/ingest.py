@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,12 +17,13 @@ from recon.given import colmap_photos, transforms_photos, with_prior
 from recon.job import Job
 from recon.photos import Photo, inspect_photos, mask_problem
 from recon.sources import (
-    DEPTH_FOLDERS,
     MASK_FOLDERS,
     Found,
     Source,
     beside,
+    find_depth,
     find_files,
+    folders_beside,
     hash_source,
     look,
     photo_root,
@@ -208,7 +209,7 @@ def capture_of(
     """The capture of usable photos that come without poses."""
     names = tuple(photo.name for photo in photos)
     split, protocol = make_split(names, options.holdout)
-    return Capture(
+    capture = Capture(
         root=root,
         names=names,
         size=np.array([photo.size for photo in photos], np.int32),
@@ -221,9 +222,11 @@ def capture_of(
         protocol=protocol,
         time=times([photo.exif.time for photo in photos]),
         mask=find_masks(photos, root, job, masks),
-        depth=find_depth(photos, root, depth or {}),
+        depth=_depth(photos, root, depth or {}),
         gps=fixes(photos),
     )
+    _say_beside(capture, job)
+    return capture
 
 
 def camera_ids(keys: Iterable[object]) -> np.ndarray:
@@ -251,8 +254,13 @@ def find_masks(
 ) -> tuple[str | None, ...]:
     """Capture.mask. A mask that cannot be read or is of another shape than its photo is named and not used."""
     masks: list[str | None] = []
-    for photo in photos:
-        path = (given or {}).get(photo.name) or beside(root, photo.name, MASK_FOLDERS)
+    paths = [(given or {}).get(photo.name) or beside(root, photo.name, MASK_FOLDERS) for photo in photos]
+    if not any(paths) and photos:
+        for folder in folders_beside(root, MASK_FOLDERS):
+            job.warn(
+                f"The masks in {folder} are not used: none is named after a photo ({shown(photos[0].name)}.png, for example)."
+            )
+    for photo, path in zip(photos, paths, strict=True):
         problem = mask_problem(path, photo.size) if path else ""
         if problem:
             job.warn(f"The mask {path} of {shown(photo.name)} is not used: {problem}.")
@@ -260,13 +268,22 @@ def find_masks(
     return tuple(masks) if any(masks) else ()
 
 
-def find_depth(photos: Sequence[Photo], root: Path, known: dict[str, str]) -> tuple[str | None, ...]:
+def _depth(photos: Sequence[Photo], root: Path, among: Mapping[str, str]) -> tuple[str | None, ...]:
     """Capture.depth."""
-    found = []
-    for photo in photos:
-        path = beside(root, photo.name, DEPTH_FOLDERS)
-        found.append(known.get(photo.name) or (_from_root(root, path) if path else None))
-    return tuple(found) if any(found) else ()
+    paths = [find_depth(root, photo.name, among) for photo in photos]
+    found = tuple(_from_root(root, path) if path else None for path in paths)
+    return found if any(found) else ()
+
+
+def _say_beside(capture: Capture, job: Job) -> None:
+    """Say in one line which masks and depth images were found, and where."""
+    parts = []
+    for kind, paths in (("masks", capture.mask), ("depth images", capture.depth)):
+        found = [path for path in paths if path]
+        folders = sorted({os.path.normpath(capture.root / Path(path).parent) for path in found})
+        parts += [f"{kind} of {len(found)} of {count(len(capture), 'photo')} in {some(folders)}"] if found else []
+    if parts:
+        job.say(f"Found {' and '.join(parts)}.")
 
 
 def _from_root(root: Path, path: Path) -> str:
