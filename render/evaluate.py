@@ -35,8 +35,7 @@ Color = tuple[float, float, float]
 BACKGROUNDS: dict[str, Color] = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
 SSIM_BORDER = 3
 """Half of scikit-image's 7 x 7 window: it leaves out as many pixels at the border, so that the mean over valid pixels
-is its mean.
-"""
+is its mean."""
 
 
 @dataclass(frozen=True)

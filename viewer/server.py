@@ -179,8 +179,7 @@ def start_server(port: int) -> viser.ViserServer:
 
 def comes_from_here(server: Any, client_id: int) -> bool:
     """Whether a client's page was served by a loopback address: any web page may open a socket to this machine, and must
-    not see the photos. Other programs send no origin.
-    """
+    not see the photos. Other programs send no origin."""
     connection = server._websock_server._live_connections.get(client_id)
     if connection is None:
         return False
