@@ -354,3 +354,13 @@ def test_the_commands_that_errors_name_can_be_copied(tmp_path, source):
         workspace.run("first", FirstOptions(size=9), inputs, redo=True, arguments=(source,))
     with pytest.raises(WorkspaceError, match=re.escape(f"`recon second -w '{workspace.root}' --redo`")):
         workspace.input_keys("third", "fine")
+
+
+def test_a_place_that_refuses_is_named_when_it_was_given_as_a_relative_path(tmp_path, source, monkeypatch):
+    def refuse(lock):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "w/.lock"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(WorkspaceError, match="no permission"):
+        build(Path("w"), source)
