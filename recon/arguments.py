@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from recon.errors import InputError
 from recon.presets import PRESETS
 
 
@@ -54,7 +55,10 @@ def take(options: type, args: Any) -> Any:
 
 
 def parse(verb: str, summary: str, argv: Sequence[str], *parts: type) -> Any:
-    """Parse a verb's arguments; --preset, where the verb has it, moves the defaults. Wrong arguments end the process with 2."""
+    """Parse a verb's arguments; --preset, where the verb has it, moves the defaults. Wrong arguments end the process with 2.
+
+    Raises InputError for arguments that contradict each other.
+    """
     kind = flat(verb.capitalize(), *parts, defaults=_preset(argv) if WithPreset in parts else None)
     several = {
         f"--{field.name.replace('_', '-')}"
@@ -62,7 +66,15 @@ def parse(verb: str, summary: str, argv: Sequence[str], *parts: type) -> Any:
         for field in dataclasses.fields(part)
         if typing.get_origin(typing.get_type_hints(part)[field.name]) is tuple
     }
-    return tyro.cli(kind, prog=f"recon {verb}", args=_gathered(argv, several), description=summary)
+    args = tyro.cli(kind, prog=f"recon {verb}", args=_gathered(argv, several), description=summary)
+    if _flags(argv) >= {"--steps", "--minutes"} and None not in (args.steps, args.minutes):
+        raise InputError("--steps and --minutes both say when training ends. Give one of the two.")
+    return args
+
+
+def _flags(argv: Sequence[str]) -> set[str]:
+    """The flags among the words, as they are spelled in the help."""
+    return {word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")}
 
 
 def _gathered(argv: Sequence[str], several: set[str]) -> list[str]:
@@ -110,7 +122,7 @@ class WithJson:
     """For verbs that have records to print."""
 
     json: bool = False
-    """Print the stage's stage.json (status: all of them) to standard output."""
+    """Print the stage's stage.json to standard output; run: one object of them by stage; status: a list of all."""
 
 
 @dataclasses.dataclass(frozen=True)

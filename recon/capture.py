@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from recon.errors import InputError, WorkspaceError
 from recon.files import save_npz, write_json
 from recon.geometry import Array, World
 from recon.sparse import SparseModel, read_colmap, write_colmap
+from recon.wording import command
 
+PLACE = "place.json"
+"""Where the photos lie. It stands outside the result's hash: photos that were moved are the same photos."""
 MIN_PHOTOS = 3
 MIN_PHOTOS_FOR_HOLDOUT = 16
 
@@ -49,9 +53,10 @@ class Capture:
     time: Array | None = None
     """f64[N], seconds from the first photo; None unless every photo tells its time."""
     mask: tuple[str | None, ...] = ()
-    """[N] absolute or root-relative POSIX path of the photo's mask (white = use), or None; () when there are none."""
+    """[N] path of the photo's mask (white = use), or None; () when there are none. POSIX, below the root or beside it
+    (../masks/NAME.png), absolute when it lies elsewhere."""
     depth: tuple[str | None, ...] = ()
-    """[N] paths of depth images beside the photos, or None; () when there are none."""
+    """[N] paths of depth images, as those of masks."""
     gps: Array | None = None
     """f64[N, 3] latitude deg, longitude deg, altitude m (NaN when only the altitude is unknown), WGS84.
 
@@ -68,7 +73,8 @@ class Capture:
 
     def mask_path(self, index: int) -> Path | None:
         """The mask's file, or None."""
-        return self.root / self.mask[index] if self.mask and self.mask[index] else None  # type: ignore[operator]
+        mask = self.mask[index] if self.mask else None
+        return None if mask is None else Path(os.path.normpath(self.root / mask))
 
     @property
     def test(self) -> NDArray[np.bool_]:
@@ -88,10 +94,13 @@ def make_split(names: tuple[str, ...], holdout: str) -> tuple[tuple[str, ...], s
     return tuple("test" if i % 8 == 0 else "train" for i in range(len(names))), "every 8th photo held out"
 
 
-def save_capture(capture: Capture, folder: Path) -> None:
-    """Write capture.json, capture.npz and, with given poses, prior/ (COLMAP)."""
+def save_capture(capture: Capture, folder: Path, source: Path | None = None) -> None:
+    """Write capture.json, capture.npz, place.json and, with given poses, prior/ (COLMAP).
+
+    `source` is the input that the capture was read from, where that is not its root.
+    """
+    save_place(folder, capture.root, source or capture.root)
     head: dict[str, Any] = {
-        "root": str(capture.root),
         "names": capture.names,
         "sha256": capture.sha256,
         "split": capture.split,
@@ -116,17 +125,46 @@ def save_capture(capture: Capture, folder: Path) -> None:
         write_json(folder / "prior" / "world.json", capture.prior.world.to_json())
 
 
+def save_place(folder: Path, root: Path, source: Path) -> None:
+    """Note where the photos of the capture in `folder` lie, and from what input they were found."""
+    write_json(folder / PLACE, {"root": str(root), "source": str(source)})
+
+
+def load_place(folder: Path) -> tuple[Path, Path] | None:
+    """(root, source) as save_place() noted them; None where nothing is noted or it cannot be read."""
+    try:
+        place = json.loads((folder / PLACE).read_text(encoding="utf-8"))
+        return Path(place["root"]), Path(place["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check_photos(capture: Capture, workspace: Path) -> None:
+    """Raises InputError when photos or masks are no longer where they were read."""
+    files = [capture.photo(i) for i in range(len(capture))]
+    files += [mask for i in range(len(capture)) if (mask := capture.mask_path(i))]
+    gone = [path for path in files if not path.is_file()]
+    if gone:
+        raise InputError(
+            f"{len(gone)} of the {len(files)} photos and masks that were read from {capture.root} are no longer there "
+            f"(for example {gone[0]}). Name the folder where they are now, as in "
+            f"`{command('recon', 'run', 'PHOTOS', '-w', workspace)}`: what is done stays."
+        )
+
+
 def load_capture(folder: Path) -> Capture:
     """Read what save_capture() wrote. Raises WorkspaceError when it is damaged."""
     try:
         head = json.loads((folder / "capture.json").read_text(encoding="utf-8"))
         with np.load(folder / "capture.npz", allow_pickle=False) as data:
             arrays = dict(data)
-        root, prior = Path(head.pop("root")), None
+        place, prior = load_place(folder), None
+        root = place[0] if place else Path(head["root"])
+        head.pop("root", None)  # captures from before place.json name their root here
         lists = {name: tuple(head.pop(name)) for name in ("names", "sha256", "split", "mask", "depth")}
         if (folder / "prior").is_dir():
             world = World.from_json(json.loads((folder / "prior" / "world.json").read_text(encoding="utf-8")))
             prior = read_colmap(folder / "prior", world=world)
     except (OSError, ValueError, KeyError, BadZipFile, InputError) as error:
         raise WorkspaceError(f"{folder} is damaged ({error}). Run `recon ingest` with --redo.") from error
-    return Capture(root=root if root.is_absolute() else folder / root, prior=prior, **lists, **head, **arrays)
+    return Capture(root=folder / root, prior=prior, **lists, **head, **arrays)

@@ -17,9 +17,12 @@ from recon.errors import InputError, WorkspaceError
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
 from recon.status import stage_line, status_rows
+from recon.wording import command
 from recon.workspace import Workspace
 
 MAIN_JOB = ("ingest", "sfm", "align", "train", "eval")
+READS_PHOTOS = ("sfm",)
+"""Stages that need the photos themselves; the later ones have their undistorted copies."""
 MAIN_PARTS = (WithInput, InWorkspace, WithJson, Named, WithPreset, WithView, Redo)
 
 
@@ -34,16 +37,16 @@ def main_job(args: Any, verb: str) -> None:
     """Run the main job for parsed arguments; with `view`, watch it, and stay until the viewer is closed."""
     workspace, progress = Workspace(args.workspace), TerminalProgress()
     _check_at_the_door(workspace, args, MAIN_JOB)
-    viewer = None
+    viewer, records = None, dict[str, Any]()
     try:
         with workspace.writing(verb):
             for name in MAIN_JOB:
-                record = _run_stage(workspace, name, args, progress, force=False)
-                if args.json:
-                    print(json.dumps(record, indent=1))
+                records[name] = _run_stage(workspace, name, args, progress, force=False)
                 if args.view and viewer is None:  # once the input has proved to be one
                     viewer = _spawn_viewer(args)
         _say_result(workspace, args.name, progress)
+        if args.json:
+            print(json.dumps(records, indent=1), flush=True)
         if viewer is not None:
             progress.say("The viewer stays open; Ctrl-C ends it.")
             with contextlib.suppress(KeyboardInterrupt):
@@ -92,13 +95,19 @@ def _run_stage(
     if getattr(options, "steps", None) is not None:
         options = replace(options, minutes=None)
     scene = getattr(args, "name", "main")
-    arguments, provenance = None, {}
+    arguments = None
     if name == "ingest":
-        source, inputs = _source(workspace, args.input, options)
-        arguments, provenance = (source,), {"source": str(source)}
+        source, inputs = _source(workspace, args, options)
+        arguments = (source,)
     else:
         inputs = workspace.input_keys(name, scene)
     plan = workspace.plan(name, options, inputs, scene)
+    redo = force or (args.redo and plan.action == "redo")
+    kept = plan.action == "reuse" and not redo
+    if name == "ingest" and kept and args.input is not None:
+        _follow(workspace, args.input, options, progress)
+    if name in READS_PHOTOS and (redo or plan.action in ("run", "resume")):
+        resolve("recon.capture:check_photos")(workspace.load("ingest"), workspace.root)
     if plan.action == "resume":
         progress.say(f"{name}: going on where it stopped")
     record = workspace.run(
@@ -106,39 +115,59 @@ def _run_stage(
         options,
         inputs,
         name=scene,
-        redo=force or (args.redo and plan.action == "redo"),
+        redo=redo,
         progress=progress,
         arguments=arguments,
-        provenance=provenance,
     )
-    progress.say(stage_line(record, reused=plan.action == "reuse" and not force))
+    progress.say(stage_line(record, reused=kept))
     return record
 
 
-def _source(workspace: Workspace, given: Path | None, options: Any) -> tuple[Path, dict[str, str]]:
-    """The input's path and fingerprint: what was given, or what this workspace was made from."""
-    if given is None:
-        record = workspace.record("ingest")
-        if record is None:
-            raise InputError(
-                f"No input: {workspace.root} has not read any photos yet. Name a folder of photos, a video or a data set, as in "
-                f"`recon run PHOTOS -w {workspace.root}`."
-            )
-        return Path(record["source"]), record["inputs"]
-    source = given.expanduser().resolve()
+def _follow(workspace: Workspace, source: Path, options: Any, progress: TerminalProgress) -> None:
+    """Photos that were read already may have been moved since: later stages find them where they are now."""
+    place = resolve("recon.ingest:follow")(source, options, workspace.folder("ingest"))
+    if place is not None:
+        progress.say(f"The photos are read from {place} from now on.")
+
+
+def _source(workspace: Workspace, args: Any, options: Any) -> tuple[Path, dict[str, str]]:
+    """The input's path and fingerprint: of what was given, or of what this workspace was made from."""
+    if args.input is None:
+        return _earlier_source(workspace, args.redo, options)
+    source = args.input.expanduser().resolve()
     if not source.exists():
-        raise InputError(f"{given} does not exist. Expected a folder of photos, a video or a data set.")
+        raise InputError(f"{args.input} does not exist. Expected a folder of photos, a video or a data set.")
     if source == workspace.root.resolve():
-        raise WorkspaceError(f"{given} is both the input and the workspace. Choose another folder with -w.")
+        raise WorkspaceError(f"{args.input} is both the input and the workspace. Choose another folder with -w.")
     return source, {"source": resolve("recon.ingest:fingerprint")(source, options)}
+
+
+def _earlier_source(workspace: Workspace, redo: bool, options: Any) -> tuple[Path, dict[str, str]]:
+    """What this workspace was made from. Its photos need not be there any more, unless they are to be read anew."""
+    record, place = workspace.record("ingest"), resolve("recon.capture:load_place")(workspace.folder("ingest"))
+    example = command("recon", "run", "PHOTOS", "-w", workspace.root)
+    if record is None or place is None:
+        raise InputError(
+            f"No input: {workspace.root} has not read any photos yet. Name a folder of photos, a video or a data set, as in "
+            f"`{example}`."
+        )
+    source, inputs = place[1], record["inputs"]
+    if redo and source.exists():
+        inputs = {"source": resolve("recon.ingest:fingerprint")(source, options)}
+    if not source.exists() and workspace.plan("ingest", options, inputs).action != "reuse":
+        raise InputError(
+            f"The photos were in {source}, which is no longer there. Name the folder where they are, as in `{example}`."
+        )
+    return source, inputs
 
 
 def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon demo`: the main job on the sample capture, then the viewer."""
-    args = parse(verb, summary, argv, DemoOptions)
+    args = parse(verb, summary, argv, DemoOptions, Named, Redo)
     photos = resolve("recon.sample:sample_photos")()
     options = [resolve(STAGES[name].options) for name in MAIN_JOB]
-    words = [str(photos), "-w", str(args.workspace), "--minutes", str(args.minutes), *DEMO_OPTIONS]
+    words = [str(photos), "-w", str(args.workspace), "--minutes", str(args.minutes), "--name", args.name, *DEMO_OPTIONS]
+    words += ["--redo"] * args.redo
     progress = TerminalProgress()
     progress.say(
         f"The sample capture: photos to a scene in about {args.minutes + DEMO_MINUTES_AROUND:.0f} minutes on two quiet cores, "
@@ -147,7 +176,9 @@ def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
     job = parse("run", summary, words, *MAIN_PARTS, *options)
     main_job(job, verb)
     if args.view:
-        resolve("viewer.server:serve")(args.workspace, resolve("viewer.options:ViewOptions")(open_browser=True))
+        resolve("viewer.server:serve")(
+            args.workspace, resolve("viewer.options:ViewOptions")(name=args.name, open_browser=True)
+        )
 
 
 DEMO_MINUTES_AROUND = 2.0
@@ -202,8 +233,8 @@ def _spawn_viewer(args: Any) -> Any:
     """`recon view` as a process of its own, so that it cannot disturb the training."""
     import subprocess
 
-    command = [sys.executable, "-m", "recon", "view", "-w", str(args.workspace), "--name", args.name, "--open-browser"]
-    return subprocess.Popen(command)
+    words = [sys.executable, "-m", "recon", "view", "-w", str(args.workspace), "--name", args.name, "--open-browser"]
+    return subprocess.Popen(words, stdout=sys.stderr)  # standard output is for --json
 
 
 def status(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -230,11 +261,11 @@ def _existing(root: Path) -> Workspace:
 
 
 def _no_workspace(root: Path) -> WorkspaceError:
-    return WorkspaceError(f"{root} is no recon workspace. `recon run INPUT -w {root}` makes one.")
+    return WorkspaceError(f"{root} is no recon workspace. `{command('recon', 'run', 'INPUT', '-w', root)}` makes one.")
 
 
 def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> None:
     root = workspace.root
     progress.say(f"scene   {workspace.folder('train', name) / 'scene.ply'}")
     progress.say(f"report  {workspace.folder('eval', name) / 'report.html'}")
-    progress.say(f"look    recon view -w {root}" + (f" --name {name}" if name != "main" else ""))
+    progress.say(f"look    {command('recon', 'view', '-w', root, *(['--name', name] if name != 'main' else []))}")

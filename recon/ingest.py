@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from recon.capture import MIN_PHOTOS, Capture, load_capture, make_split, save_capture
+from recon.capture import MIN_PHOTOS, Capture, load_capture, load_place, make_split, save_capture, save_place
 from recon.errors import InputError, MissingPart
 from recon.given import colmap_photos, transforms_photos, with_prior
 from recon.job import Job
 from recon.photos import Photo, inspect_photos, mask_problem
-from recon.sources import DEPTH_FOLDERS, MASK_FOLDERS, Found, Source, beside, find_files, hash_source, look
+from recon.sources import (
+    MASK_FOLDERS,
+    Found,
+    Source,
+    beside,
+    find_depth,
+    find_files,
+    folders_beside,
+    hash_source,
+    look,
+    photo_root,
+    single,
+)
 from recon.video import pick_frames
 from recon.wording import count, shown, some
 
+FRAMES = "frames"
+"""Folder of a video's frames, in the stage's own."""
 NAMED = 10
 """So many photos are named one by one in the terminal; stage.json names all."""
 
@@ -44,6 +59,19 @@ def fingerprint(source: Path | Sequence[Path], options: IngestOptions) -> str:
     return hash_source(look(source, options.poses == "keep"))
 
 
+def follow(source: Path | Sequence[Path], options: IngestOptions, folder: Path) -> Path | None:
+    """Let a finished ingest in `folder` read its photos from where `source` has them now; that place, when it is a new one.
+
+    The source must have the fingerprint of what was read: the photos are then the same.
+    """
+    found = look(source, options.poses == "keep")
+    place = Path(FRAMES) if found.kind == "video" else photo_root(found), single(source)
+    if load_place(folder) == place:
+        return None
+    save_place(folder, *place)
+    return place[1]
+
+
 def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> Capture:
     """Look at the input, check every photo, choose the split, and write capture.json, capture.npz (and prior/, frames/).
 
@@ -61,7 +89,7 @@ def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> C
         "masks": sum(m is not None for m in capture.mask),
         "gps": 0 if capture.gps is None else int(np.isfinite(capture.gps[:, 0]).sum()),
     }
-    save_capture(capture, job.folder)
+    save_capture(capture, job.folder, single(source))
     return load_capture(job.folder)
 
 
@@ -85,12 +113,12 @@ def _read_transforms(source: Source, options: IngestOptions, job: Job) -> Captur
 
 
 def _read_video(source: Source, options: IngestOptions, job: Job) -> Capture:
-    folder = job.folder / "frames"
+    folder = job.folder / FRAMES
     frames = pick_frames(_model(source), folder, options.frames, job)
     photos = usable(inspect_photos([(frame.name, folder / frame.name) for frame in frames], job), _model(source), job)
     time = {frame.name: frame.time for frame in frames}
     capture = capture_of(photos, folder, options, job)
-    return replace(capture, root=Path("frames"), time=times([time[photo.name] for photo in photos]), kind="video")
+    return replace(capture, root=Path(FRAMES), time=times([time[photo.name] for photo in photos]), kind="video")
 
 
 def _model(source: Source) -> Path:
@@ -181,7 +209,7 @@ def capture_of(
     """The capture of usable photos that come without poses."""
     names = tuple(photo.name for photo in photos)
     split, protocol = make_split(names, options.holdout)
-    return Capture(
+    capture = Capture(
         root=root,
         names=names,
         size=np.array([photo.size for photo in photos], np.int32),
@@ -194,9 +222,11 @@ def capture_of(
         protocol=protocol,
         time=times([photo.exif.time for photo in photos]),
         mask=find_masks(photos, root, job, masks),
-        depth=find_depth(photos, root, depth or {}),
+        depth=_depth(photos, root, depth or {}),
         gps=fixes(photos),
     )
+    _say_beside(capture, job)
+    return capture
 
 
 def camera_ids(keys: Iterable[object]) -> np.ndarray:
@@ -224,24 +254,38 @@ def find_masks(
 ) -> tuple[str | None, ...]:
     """Capture.mask. A mask that cannot be read or is of another shape than its photo is named and not used."""
     masks: list[str | None] = []
-    for photo in photos:
-        path = (given or {}).get(photo.name) or beside(root, photo.name, MASK_FOLDERS)
+    paths = [(given or {}).get(photo.name) or beside(root, photo.name, MASK_FOLDERS) for photo in photos]
+    if not any(paths) and photos:
+        for folder in folders_beside(root, MASK_FOLDERS):
+            job.warn(
+                f"The masks in {folder} are not used: none is named after a photo ({shown(photos[0].name)}.png, for example)."
+            )
+    for photo, path in zip(photos, paths, strict=True):
         problem = mask_problem(path, photo.size) if path else ""
         if problem:
             job.warn(f"The mask {path} of {shown(photo.name)} is not used: {problem}.")
-        masks.append(_below(root, path) if path and not problem else None)
+        masks.append(_from_root(root, path) if path and not problem else None)
     return tuple(masks) if any(masks) else ()
 
 
-def find_depth(photos: Sequence[Photo], root: Path, known: dict[str, str]) -> tuple[str | None, ...]:
+def _depth(photos: Sequence[Photo], root: Path, among: Mapping[str, str]) -> tuple[str | None, ...]:
     """Capture.depth."""
-    found = []
-    for photo in photos:
-        path = beside(root, photo.name, DEPTH_FOLDERS)
-        found.append(known.get(photo.name) or (_below(root, path) if path else None))
-    return tuple(found) if any(found) else ()
+    paths = [find_depth(root, photo.name, among) for photo in photos]
+    found = tuple(_from_root(root, path) if path else None for path in paths)
+    return found if any(found) else ()
 
 
-def _below(root: Path, path: Path) -> str:
-    """POSIX, below the root where it is, absolute otherwise."""
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+def _say_beside(capture: Capture, job: Job) -> None:
+    """Say in one line which masks and depth images were found, and where."""
+    parts = []
+    for kind, paths in (("masks", capture.mask), ("depth images", capture.depth)):
+        found = [path for path in paths if path]
+        folders = sorted({os.path.normpath(capture.root / Path(path).parent) for path in found})
+        parts += [f"{kind} of {len(found)} of {count(len(capture), 'photo')} in {some(folders)}"] if found else []
+    if parts:
+        job.say(f"Found {' and '.join(parts)}.")
+
+
+def _from_root(root: Path, path: Path) -> str:
+    """POSIX, from the root where it lies below or beside it, so that both may be moved together; absolute otherwise."""
+    return Path(os.path.relpath(path, root) if path.is_relative_to(root.parent) else path).as_posix()

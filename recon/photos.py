@@ -7,10 +7,12 @@ applied, so that all photos of one camera stay alike.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import io
 import os
+import stat
 import struct
 import threading
 import warnings
@@ -211,8 +213,8 @@ def inspect_photo(name: str, path: Path, one_big: threading.Lock | None = None) 
     except UnicodeEncodeError:
         return Photo(**known, reason="its name is not valid UTF-8; rename it")
     try:
-        data = path.read_bytes()
         known["sha256"] = sha256_photo(path)
+        data = path.read_bytes()
         if not data:
             return Photo(**known, reason="the file is empty (0 bytes)")
         with _open(path, data) as image:
@@ -272,8 +274,13 @@ def workers() -> int:
 
 
 def sha256_photo(path: Path) -> str:
-    """sha256 of a file's bytes; remembered while its size and time of change stay."""
+    """sha256 of a file's bytes; remembered while its size and time of change stay.
+
+    Raises OSError for what is no regular file, whose bytes may never end or never come.
+    """
     state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no regular file")
     return _sha256(path, state.st_size, state.st_mtime_ns)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,9 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
 
     Raises InputError for an input that is nothing recon knows.
     """
-    base = _single(source)
+    base = single(source)
+    if not (base.is_file() or base.is_dir()):
+        raise InputError(f"{base} is neither a file nor a folder. {EXPECTED}.")
     if base.is_file():
         return _look_at_file(base)
     if keep_poses:
@@ -82,7 +84,7 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
     if images.is_dir() and find_files(images).photos:
         outside = sum(path.suffix.lower() in PHOTO_ENDS for path in base.iterdir() if path.is_file())
         note = f"{count(outside, 'photo')} beside {images} not used: the photos in that folder are." if outside else ""
-        return Source("photos", images.resolve(), note=note)
+        return Source("photos", images, note=note)
     found = find_files(base)
     if found.photos or not found.videos:
         return Source("photos", base)
@@ -94,7 +96,8 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
     return Source("video", found.videos[0][1].parent, found.videos[0][1])
 
 
-def _single(source: Path | Sequence[Path]) -> Path:
+def single(source: Path | Sequence[Path]) -> Path:
+    """The one path of an input, absolute. Raises InputError when it does not exist, or there are several."""
     paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if len(paths) != 1:
         raise InputError(f"{len(paths)} inputs are not supported yet. Name one folder or one video.")
@@ -130,7 +133,12 @@ def _images_of(model: Path, base: Path) -> Path:
             f"None of the {len(names)} photos of the COLMAP model in {model} was found (for example {min(names, default='')}). "
             f"Expected them in {base / 'images'}."
         )
-    return best.resolve()
+    return best
+
+
+def photo_root(source: Source) -> Path:
+    """The folder that the names of an input's photos are relative to."""
+    return read_transforms(source.model).root if source.kind == "transforms" and source.model else source.root
 
 
 def find_files(root: Path) -> Found:
@@ -196,6 +204,18 @@ def beside(root: Path, name: str, folders: Iterable[str]) -> Path | None:
     return None
 
 
+def folders_beside(root: Path, folders: Iterable[str]) -> list[Path]:
+    """Folders such as masks/ that may go with all photos below `root`, as far as they are there and not empty."""
+    around = [root, root.parent] if root.name == "images" else [root]
+    there = [place / folder for place in around for folder in folders if (place / folder).is_dir()]
+    return [folder for folder in there if any(folder.iterdir())]
+
+
+def find_depth(root: Path, name: str, among: Mapping[str, str]) -> Path | None:
+    """A photo's depth image: one that lies among the photos (Found.depth), or one in a folder such as depth/."""
+    return root / among[name] if name in among else beside(root, name, DEPTH_FOLDERS)
+
+
 def input_files(source: Source) -> dict[str, Path]:
     """Every file that ingest would look at, by a name that does not depend on where the input lies."""
     if source.kind == "video" and source.model:
@@ -203,7 +223,6 @@ def input_files(source: Source) -> dict[str, Path]:
     files: dict[str, Path] = {}
     found = find_files(source.root)
     photos = found.photos
-    files |= {f"depth/{name}": source.root / name for name in found.depth.values()}
     if source.kind == "transforms" and source.model:
         transforms = read_transforms(source.model)
         photos = tuple((frame.name, frame.path) for frame in transforms.frames)
@@ -216,6 +235,8 @@ def input_files(source: Source) -> dict[str, Path]:
         files[name] = path
         if mask := beside(source.root, name, MASK_FOLDERS):
             files.setdefault(f"mask/{name}", mask)
+        if depth := find_depth(source.root, name, found.depth):
+            files[f"depth/{name}"] = depth
     return files
 
 

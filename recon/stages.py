@@ -30,6 +30,8 @@ class Stage:
     """One line of `recon --help`."""
     check: str = ""
     """"module:function" that refuses options that the stage cannot work with, before an earlier stage has begun."""
+    apart: tuple[str, ...] = ()
+    """Files in its folder that belong to this machine and not to the result: outside its hash."""
     named: bool = False
     """Whether several results live side by side under `--name`."""
 
@@ -44,6 +46,7 @@ STAGES: dict[str, Stage] = {
             options="recon.ingest:IngestOptions",
             load="recon.capture:load_capture",
             version=1,
+            apart=("place.json",),
             summary="Read photos, a video or an existing data set; check every photo; choose the held-out ones.",
         ),
         Stage(

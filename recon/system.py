@@ -32,8 +32,9 @@ def system_errors(root: Path) -> Iterator[None]:
     except ReconError:
         raise
     except OSError as error:
-        path = root if error.filename is None else Path(os.fsdecode(error.filename))
-        inside = path.is_relative_to(root) or root.is_relative_to(path)
+        base = root.resolve()
+        path = base if error.filename is None else Path(os.fsdecode(error.filename)).resolve()
+        inside = path.is_relative_to(base) or base.is_relative_to(path)
         if error.errno not in hints or not inside:
             raise
         where = f" ({error.filename})" if error.filename else ""

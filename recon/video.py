@@ -117,6 +117,8 @@ def _opened(path: Path) -> Iterator[Any]:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a file is said below
     import cv2
 
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path} is no regular file; expected a video.")
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(str(path))
     try:

@@ -1,13 +1,19 @@
-"""Counts and lists of names, as sentences to the user have them."""
+"""Counts, lists of names and commands, as sentences to the user have them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 
 def count(number: int, noun: str) -> str:
     """ "1 photo", "2 photos"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def command(*words: object) -> str:
+    """A command to be copied into a shell, quoted where a word needs it."""
+    return shlex.join(map(str, words))
 
 
 def some(names: Iterable[str], most: int = 3) -> str:

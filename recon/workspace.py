@@ -25,7 +25,7 @@ from recon.files import remove_parts, remove_tree, sha256_file, sha256_json, syn
 from recon.job import Job, NoProgress, Progress
 from recon.stages import STAGES, Stage, resolve
 from recon.system import cpu_seconds, machine, system_errors, versions
-from recon.wording import shown
+from recon.wording import command, shown
 
 FORMAT = 1
 """Version of the layout. A workspace of a higher one is refused."""
@@ -119,14 +119,20 @@ class Workspace:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            verb = f"recon {stage} PHOTOS" if stage == "ingest" else f"recon {stage}"
-            raise WorkspaceError(f"{path} is damaged ({error}). Run `{verb}` with --redo to remake it.") from error
+            raise WorkspaceError(
+                f"{path} is damaged ({error}). Run `{self._verb(stage, name)} --redo` to remake it."
+            ) from error
+
+    def _verb(self, stage: str, name: str) -> str:
+        """The command that makes a stage."""
+        words = ["recon", stage, *(["PHOTOS"] if stage == "ingest" else []), "-w", self.root]
+        return command(*words, *(["--name", name] if STAGES[stage].named and name != "main" else []))
 
     def load(self, stage: str, name: str = "main") -> Any:
         """The stage's result. Raises WorkspaceError, naming the verb to run, when it is not there."""
         if self.record(stage, name) is None:
             raise WorkspaceError(
-                f"{self.root} has no {_title(stage, name)} yet. Run `recon {stage} -w {self.root}` first, or `recon run`."
+                f"{self.root} has no {_title(stage, name)} yet. Run `{self._verb(stage, name)}` first, or `recon run`."
             )
         return resolve(STAGES[stage].load)(self.folder(stage, name))
 
@@ -138,12 +144,12 @@ class Workspace:
             if record is None:
                 raise WorkspaceError(
                     f"{stage} needs {_title(need, name)}, and {self.root} has none. "
-                    f"Run `recon {need} -w {self.root}` first, or `recon run`."
+                    f"Run `{self._verb(need, name)}` first, or `recon run`."
                 )
             if stale := self.stale_inputs(need, name):
                 raise WorkspaceError(
                     f"{_title(need, name)} was made from an earlier {' and '.join(stale)}. "
-                    f"Remake it with `recon {need} -w {self.root} --redo`."
+                    f"Remake it with `{self._verb(need, name)} --redo`."
                 )
             keys[need] = record["result"]
         return keys
@@ -238,7 +244,6 @@ class Workspace:
         redo: bool = False,
         progress: Progress | None = None,
         arguments: tuple[Any, ...] | None = None,
-        provenance: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Run a stage unless its result is there, and return its stage.json. Call inside `writing()`.
 
@@ -267,10 +272,11 @@ class Workspace:
                 write_json(folder / "building.json", {"key": plan.key, **spent})
             raise
         job.tidy()
+        apart = {folder / name for name in ("building.json", *row.apart)}
         outputs = {
             path.relative_to(folder).as_posix(): sha256_file(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path != folder / "building.json" and not path.is_relative_to(folder / "scratch")
+            if path.is_file() and path not in apart and not path.is_relative_to(folder / "scratch")
         }
         record = {
             "stage": stage,
@@ -287,7 +293,6 @@ class Workspace:
             "warnings": job.warnings,
             "metrics": _plain(job.metrics),
             **machine(options),
-            **(provenance or {}),
         }
         write_json(folder / "stage.json", record)
         self._swap(folder, stage, name)

@@ -57,8 +57,7 @@ def plan_edit(
 
 def _draw(weight: Tensor, amount: int, generator: torch.Generator) -> Tensor:
     """i64[amount] rows drawn with replacement, by inverting the cumulative distribution (torch.multinomial is limited
-    to 2^24 rows).
-    """
+    to 2^24 rows)."""
     cumulative = torch.cumsum(weight.double().clamp_min(1e-12), 0)
     uniform = torch.rand(amount, generator=generator, dtype=torch.float64).to(weight.device)
     return torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp_max(len(weight) - 1)

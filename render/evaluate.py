@@ -8,6 +8,7 @@ change.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from recon.capture import Capture
 from recon.errors import WorkspaceError
 from recon.files import atomic_write, write_json
 from recon.job import Job
+from recon.system import cpu_seconds
+from recon.wording import count
 from render.dataset import read_photo
 from render.devices import pick_device
 from render.lpips import load_lpips
@@ -35,8 +38,7 @@ Color = tuple[float, float, float]
 BACKGROUNDS: dict[str, Color] = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
 SSIM_BORDER = 3
 """Half of scikit-image's 7 x 7 window: it leaves out as many pixels at the border, so that the mean over valid pixels
-is its mean.
-"""
+is its mean."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def evaluate(
 
     Without held-out photos the headline numbers are null and `train_psnr` stands for a sample of training photos.
     """
+    wall, cpu = time.monotonic(), cpu_seconds()
     registered = set(reconstruction.model.names)
     test = [n for n, is_test in zip(capture.names, capture.test, strict=True) if is_test]
     views = [n for n in test if n in registered]
@@ -79,19 +82,23 @@ def evaluate(
     metrics = summary(images, capture.protocol, lost)
     if not views:
         metrics["train_psnr"] = _train_psnr(reconstruction, scene, options)
+        lacking = f"{count(len(lost), 'photo')} without a pose" if lost else "none"
+        job.metrics |= {"held_out": f"{lacking}, so no error is measured", "train_psnr": metrics["train_psnr"]}
     metrics |= {key: scene.info[key] for key in ("splats", "steps", "long_side")} | {"background": background}
     write_json(job.folder / "metrics.json", metrics)
     job.metrics.update({key: metrics[key] for key in ("psnr", "ssim") if metrics[key] is not None})
     if options.report:
-        write_report(job.folder, capture, reconstruction, metrics, scene.history, warnings=job.warnings)
+        spent = {"wall_seconds": time.monotonic() - wall, "cpu_seconds": cpu_seconds() - cpu}
+        write_report(job.folder, capture, reconstruction, metrics, scene.history, warnings=job.warnings, spent=spent)
     return metrics
 
 
-def _train_psnr(reconstruction: Reconstruction, scene: SplatScene, options: EvalOptions) -> float:
+def _train_psnr(reconstruction: Reconstruction, scene: SplatScene, options: EvalOptions) -> float | None:
     """Mean PSNR of every 8th posed photo, all of which were trained on: what is left to say when nothing was held out."""
     color = BACKGROUNDS[options.background]
     views = [render_view(reconstruction, scene, name, color) for name in reconstruction.model.names[::8]]
-    return float(np.mean([compare(view).psnr for view in views]))
+    scores = [score for view in views if np.isfinite(score := compare(view).psnr)]  # NaN: masked all over
+    return float(np.mean(scores)) if scores else None
 
 
 @dataclass(frozen=True)

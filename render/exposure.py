@@ -29,9 +29,7 @@ class Exposure:
         return torch.addmm(rgb.reshape(-1, 3) + affine[3], rgb.reshape(-1, 3), affine[:3]).view_as(rgb)
 
     def backward(self, index: int, rgb: Tensor, d_out: Tensor, rate: float) -> Tensor:
-        """The gradient [H, W, 3] with respect to rgb, given the one with respect to apply()'s result; steps the photo's
-        change.
-        """
+        """The gradient [H, W, 3] by rgb, given the one by apply()'s result; steps the photo's change."""
         affine, d_flat = self.affine[index], d_out.reshape(-1, 3)
         d_rgb = (d_flat + d_flat @ affine[:3].T).view_as(rgb)
         d_affine = torch.cat([rgb.reshape(-1, 3).T @ d_flat, d_flat.sum(0, keepdim=True)])

@@ -95,8 +95,7 @@ def random_points(cameras: Cameras, amount: int, seed: int) -> tuple[Array, NDAr
 def common_ball(cameras: Cameras) -> tuple[Array, float]:
     """Centre [3] and radius of the ball that the cameras share: the point nearest to all optical axes, and the largest
     radius that the median camera sees whole. Parallel axes have no such point: then the ball lies ahead by the cameras'
-    spread.
-    """
+    spread."""
     centers, axes = cameras.centers, cameras.world_from_cam[:, :3, 2]
     normal = np.eye(3) - axes[:, :, None] * axes[:, None]
     total = normal.sum(0)

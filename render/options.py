@@ -16,8 +16,7 @@ class TrainOptions:
     """Representation, a name in SCENES. gs: static Gaussian splats."""
     minutes: float | None = 5.0
     """Wall time of the training loop, resumed time counted in; every schedule fits itself to it. Not used when --steps
-    is given.
-    """
+    is given."""
     steps: int | None = None
     """Optimiser steps instead of minutes: slower or faster machines then give the same scene."""
     long_side: int = 960
@@ -38,8 +37,7 @@ class TrainOptions:
     """What starts coarse: the resolution (1/4, 1/2, 1), the bands of the spherical harmonics, both, or neither."""
     exposure: bool = False
     """Fit a small affine colour change to each training photo, zero on average: for photos whose exposure jumps. Off:
-    where exposure
-    drifts with the view, the scene takes it on, and held-out photos agree better."""
+    where exposure drifts with the view, the scene takes it on, and held-out photos agree better."""
     refine_poses: bool = False
     """Let training move the training cameras a little; held-out cameras stay where they are."""
     masks: bool = True

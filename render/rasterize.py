@@ -29,12 +29,10 @@ class RowGrads:
     """i64[M], rows that some camera saw, ascending; None before a backward pass."""
     grads: ColumnGrads = field(default_factory=lambda: ColumnGrads({}))
     """Column name -> f32[M, ...]; "sh" holds the bands in use only, f32[M, (sh_degree + 1)^2, 3], and is made when
-    asked for.
-    """
+    asked for."""
     penalty: tuple[float, float] = (0.0, 0.0)
     """Weights, in the loss, of every visible splat's opacity and of the sum of its scales (world units): their gradients
-    are added to each view's, at next to no cost. The loss that the caller computes does not hold them.
-    """
+    are added to each view's, at next to no cost. The loss that the caller computes does not hold them."""
 
     def clear(self) -> None:
         self.rows, self.grads = None, ColumnGrads({})

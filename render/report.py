@@ -58,13 +58,14 @@ def write_report(
     history: Sequence[Mapping[str, Any]],
     *,
     warnings: Sequence[str] = (),
+    spent: Mapping[str, float] | None = None,
 ) -> None:
     """Write folder/report.html, atomically.
 
     `metrics` is metrics.json; `history` the rows of history.jsonl {seconds, step, loss, splats, long_side, psnr?}. Renders are
     read from folder/renders/NAME.png, photos from folder/photos/NAME.png or the reconstruction. stage.json files of the
-    workspace around `folder` are used where they exist. `warnings` are the evaluation's own. Raises InputError when a picture
-    cannot be read.
+    workspace around `folder` are used where they exist. `warnings` are the evaluation's own, and `spent` its wall_seconds and
+    cpu_seconds so far. Raises InputError when a picture cannot be read.
     """
     records = stage_records(folder)
     images = worst_first(metrics.get("images") or [])
@@ -83,8 +84,9 @@ def write_report(
     if drawn:
         parts.append(f'<h2>Training, over seconds</h2><div class="charts">{"".join(drawn)}</div>')
     parts.append(f"<h2>Photos</h2>{photo_section(capture, reconstruction.model, reconstruction.left_out)}")
-    if records:
-        parts.append(f"<h2>Time</h2>{stage_table(records)}")
+    times = [*records, ("eval, up to this page", spent)] if spent else records
+    if times:
+        parts.append(f"<h2>Time</h2>{stage_table(times)}")
     parts.append(f"<h2>World</h2>{world_section(reconstruction.model.world)}")
     if records:
         parts.append(f"<h2>Settings</h2>{settings_section(records)}")

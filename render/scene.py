@@ -1,6 +1,4 @@
-"""What a scene is to the trainer, the evaluator and the viewer: a protocol, its parameters, its renderings, its
-training events.
-"""
+"""What a scene is to the trainer, the evaluator and the viewer: a protocol, its parameters, renderings and events."""
 
 from __future__ import annotations
 
@@ -30,8 +28,7 @@ class Rendering:
     """f32[C, H, W], sum of w_i."""
     z: Tensor
     """f32[C, H, W], alpha-normalised expected depth along +Z, world units; NaN where alpha = 0. Carries no gradient
-    unless asked.
-    """
+    unless asked."""
     extra: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -1,6 +1,4 @@
-"""scene.npz: a scene's per-splat columns and shared tensors, and as JSON strings its `world` and, in `config`,
-everything else.
-"""
+"""scene.npz: a scene's per-splat columns and shared tensors, and as JSON its `world` and, in `config`, all else."""
 
 from __future__ import annotations
 

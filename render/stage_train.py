@@ -162,8 +162,7 @@ class _Watcher:
                 self._run.restore(tensors, values)
                 step = self._run.pace.step
                 self._job.say(f"training goes on at step {step}, {self._run.pace.spent:.0f} s in")
-        lines = self._history.read_text().splitlines() if self._history.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        kept = [line for line in _lines(self._history) if line.endswith("}") and json.loads(line)["step"] <= step]
         with atomic_write(self._history) as stream:
             stream.write("".join(line + "\n" for line in kept).encode())
 
@@ -198,7 +197,7 @@ class _Watcher:
             "long_side": event.long_side,
             "psnr": round(training_psnr(self._run, self._views, scale), 3),
         }
-        with open(self._history, "a") as stream:
+        with open(self._history, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
 
     def _preview(self, event: TrainEvent) -> None:
@@ -232,9 +231,13 @@ def _finish(run: Training, job: Job) -> SplatScene:
 def load_scene(folder: Path) -> SplatScene:
     """Read what train_stage() wrote, onto the CPU. Raises WorkspaceError when it is damaged."""
     scene = read_scene(folder / "scene.npz")
-    lines = (folder / "history.jsonl").read_text().splitlines() if (folder / "history.jsonl").is_file() else []
-    scene.history = [json.loads(line) for line in lines]
+    scene.history = [json.loads(line) for line in _lines(folder / "history.jsonl")]
     return scene
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file; none of one that is not there."""
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 def _fingerprint(options: TrainOptions, dataset: Dataset) -> str:

@@ -128,8 +128,7 @@ def prepare(
     clock: Callable[[], float] = time.perf_counter,
 ) -> Training:
     """A run at its first step. `config` is a representation's (it has build()); `dataset` holds the scales of
-    resolution_plan().
-    """
+    resolution_plan()."""
     scene = config.build(init)
     plan = resolution_plan(int(dataset.cameras.size.max()), options.coarse_to_fine in ("both", "resolution"))
     cost = {scale: STEP_COST + (1 - STEP_COST) * scale**2 for _, scale in plan}
@@ -159,8 +158,7 @@ def train(run: Training) -> Iterator[TrainEvent]:
 @contextlib.contextmanager
 def _one_torch_thread(device: str) -> Iterator[None]:
     """On the CPU the kernels bring their own threads; torch's would spin between its small operations and cost several
-    times the work itself (97 instead of 19 CPU ms a step on two cores).
-    """
+    times the work itself (97 instead of 19 CPU ms a step on two cores)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if device == "cpu" else threads)
     try:

@@ -1,6 +1,7 @@
 """The command line: flags from Options, presets, exit codes, sentences instead of tracebacks."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,11 @@ def test_help_names_every_verb_and_help_of_a_verb_its_options(capsys):
         (("run", ".", "-w", "w", "--up", "keep", "--gps", "on"), "Give one of the two"),
         (("run", ".", "-w", "w", "--frames", "2"), "--frames 2 is too few"),
         (("run", ".", "-w", "w", "--sh-degree", "9"), "expected 0 to 3"),
+        (("run", ".", "-w", "w", "--steps", "9", "--minutes", "2"), "Give one of the two"),
+        (("train", "-w", "w", "--minutes=2", "--steps=9"), "Give one of the two"),
+        (("run", "-w", "my dir"), "`recon run PHOTOS -w 'my dir'`"),
+        (("status", "-w", "my dir"), "`recon run INPUT -w 'my dir'`"),
+        (("view", "-w", "my dir"), "`recon run INPUT -w 'my dir'`"),
     ],
 )
 def test_errors_are_sentences(tmp_path, words, expected):
@@ -170,10 +176,56 @@ def test_ctrl_c_at_the_open_viewer_ends_a_run_that_succeeded(tmp_path, monkeypat
     assert commands.main_job(args, "run") is None
 
 
+def test_steps_win_over_the_minutes_of_a_preset():
+    assert parse("photos", "-w", "d", "--preset", "high", "--steps", "9").steps == 9
+    assert parse("photos", "-w", "d", "--steps", "None", "--minutes", "3").minutes == 3
+
+
+@pytest.fixture
+def kept_stages(monkeypatch):
+    """Stages that are always there."""
+    from recon import commands
+
+    def record(workspace, name, args, progress, *, force):
+        progress.say(f"{name} kept")
+        return {"stage": name, "redo": args.redo, "name": args.name}
+
+    monkeypatch.setattr(commands, "_run_stage", record)
+
+
+def test_run_prints_one_json_document_and_nothing_else(tmp_path, capsys, kept_stages):
+    assert cli.main(["run", "photos", "-w", str(tmp_path / "w"), "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert {name: record["stage"] for name, record in records.items()} == {name: name for name in MAIN_JOB}
+
+
+def test_a_watched_run_leaves_standard_output_to_the_result(monkeypatch):
+    from types import SimpleNamespace
+
+    from recon import commands
+
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **how: how)
+    how = commands._spawn_viewer(SimpleNamespace(workspace=Path("w"), name="main"))
+    assert how == {"stdout": sys.stderr}
+
+
+def test_the_last_lines_can_be_copied_into_a_shell(tmp_path, capsys, kept_stages):
+    import shlex
+
+    root = tmp_path / "my dir; no"
+    assert cli.main(["run", "photos", "-w", str(root), "--name", "fine"]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert shlex.split(last.removeprefix("look")) == ["recon", "view", "-w", str(root), "--name", "fine"]
+
+
+def test_demo_takes_what_its_errors_advise(tmp_path, capsys, kept_stages):
+    words = ["demo", "--no-view", "-w", str(tmp_path / "w"), "--minutes", "1", "--name", "fine", "--redo"]
+    assert cli.main(words) == 0
+    assert "--name fine" in capsys.readouterr().err
+
+
 def test_doctor_says_what_is_there():
     done = recon("doctor", "--json")
-    import json
-
     found = {row["subject"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 0, found
     assert int(found["threads"]["found"]) >= 1

@@ -8,8 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = {"recon": 0, "render": 1, "viewer": 2}
 ROOF = "recon.cli"
-ANY_ENCODING = {"render.stage_train"}
-"""Modules that leave the encoding of their text files to the system."""
 PRINTING = {"recon.cli", "recon.commands", "recon.doctor", "recon.__main__"}
 
 
@@ -108,12 +106,19 @@ def test_text_files_are_utf8_on_every_system():
         for name, tree in modules().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("read_text", "write_text")
+        and opens_text(node)
         and "encoding" not in {keyword.arg for keyword in node.keywords}
-        and name not in ANY_ENCODING
     ]
     assert not bare
+
+
+def opens_text(call: ast.Call) -> bool:
+    """Whether a call opens a file as text: read_text, write_text, and open without a "b" in its mode."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name in ("read_text", "write_text"):
+        return True
+    modes = [ast.literal_eval(word) for word in call.args if isinstance(word, ast.Constant)]
+    return isinstance(call.func, ast.Name) and name == "open" and not any("b" in str(mode) for mode in modes)
 
 
 def test_nothing_is_unpickled():

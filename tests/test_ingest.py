@@ -15,7 +15,8 @@ from PIL import Image
 from recon.capture import load_capture
 from recon.errors import InputError, WorkspaceError
 from recon.exif import focal_pixels
-from recon.ingest import IngestOptions, fingerprint
+from recon.ingest import IngestOptions, fingerprint, ingest
+from recon.job import Job, NoProgress
 from recon.photos import read_mask
 from tests.photo_files import exif_bytes, run_ingest, write_picture, write_pictures
 
@@ -235,6 +236,57 @@ def test_masks_beside_photos_in_subfolders(tmp_path: Path):
     path = capture.mask_path(3)
     assert path is not None
     assert (read_mask(path, (200, 100)).sum(1) == 200 * (np.arange(100) >= 20)).all()
+
+
+class Heard(NoProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize("given", ["", "images"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_lies_beside_images_is_found_and_said(tmp_path: Path, given: str, linked: bool):
+    home = tmp_path / "in"
+    write_pictures(tmp_path / "elsewhere" if linked else home / "images", 3)
+    home.mkdir(exist_ok=True)
+    if linked:
+        (home / "images").symlink_to(tmp_path / "elsewhere")
+        given = ""  # a link given by itself stands for what it leads to
+    write_mask(home / "masks" / "good_001.png")
+    for i in range(3):
+        write_mask(home / "depth" / f"good_{i:03d}.png")
+    heard = Heard()
+    capture = ingest(home / given, IngestOptions(), Job(tmp_path / "job", heard))
+    assert capture.mask_path(1) == home / "masks/good_001.png"
+    assert capture.depth == tuple(f"../depth/good_{i:03d}.png" for i in range(3))
+    assert heard.lines == [
+        f"Found masks of 1 of 3 photos in {home}/masks and depth images of 3 of 3 photos in {home}/depth."
+    ]
+
+
+def test_masks_of_other_names_are_said(tmp_path: Path):
+    write_pictures(tmp_path / "images", 3)
+    write_mask(tmp_path / "masks" / "other.png")
+    capture, job = run_ingest(tmp_path, tmp_path / "job")
+    assert capture.mask == ()
+    assert [str(tmp_path / "masks") in w and "good_000.jpg.png" in w for w in job.warnings] == [True]
+
+
+@pytest.mark.parametrize("folder", ["masks", "mask", "depth", "depths"])
+def test_fingerprint_is_of_masks_and_depth_too(tmp_path: Path, folder: str):
+    write_pictures(tmp_path / "images", 3)
+    seen = {fingerprint(tmp_path, IngestOptions())}
+    for black_rows in (10, 20):
+        write_mask(tmp_path / folder / "good_001.png", black_rows=black_rows)
+        seen.add(fingerprint(tmp_path, IngestOptions()))
+    write_mask(tmp_path / folder / "good_002.png", black_rows=20)
+    seen.add(fingerprint(tmp_path, IngestOptions()))
+    assert len(seen) == 4
 
 
 def test_masks_that_do_not_fit_are_named(tmp_path: Path):

@@ -141,6 +141,17 @@ def test_worst_view_is_named_and_comes_first(tmp_path: Path) -> None:
     ]
 
 
+def test_times_are_those_of_the_stages_and_of_the_evaluation_so_far(tmp_path: Path) -> None:
+    write_stage(tmp_path / "scene" / "ingest", wall_seconds=1.5, cpu_seconds=2.5, threads=2)
+    _, folder = make(tmp_path / "scene")
+    capture = ring_capture(tmp_path / "scene", NAMES)
+    spent = {"wall_seconds": 12.25, "cpu_seconds": 84.0}
+    write_report(folder, capture, reconstruction_of(capture, tmp_path / "scene"), {}, [], spent=spent)
+    rows = [tr.text for tr in parse(folder / "report.html").all("tr")]
+    assert "ingest1.5 s2.5 s" in rows
+    assert "eval, up to this page12.2 s1 min 24 s" in rows
+
+
 def test_no_text_from_a_file_becomes_markup(tmp_path: Path) -> None:
     root = tmp_path / "<b>bold</b>"
     record = {

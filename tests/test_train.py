@@ -247,13 +247,6 @@ def test_exposure_changes_are_found_and_taken_out(tmp_path: Path) -> None:
     assert run.exposure.affine.mean(0).abs().max() < 1e-6
 
 
-def test_no_held_out_photos_are_said(tmp_path: Path) -> None:
-    capture, posed = capture_of(tmp_path, 4)
-    capture = replace(capture, split=("train",) * 4, protocol="no photo held out (asked for)")
-    _, metrics = fit(tmp_path, replace(SMALL, steps=5), capture, posed)
-    assert metrics["psnr"] is None and metrics["train_psnr"] > 5 and "no photo" in metrics["protocol"]
-
-
 def test_a_lost_held_out_photo_is_counted(tmp_path: Path) -> None:
     capture, posed = capture_of(tmp_path)
     kept = posed.model.select(np.arange(1, 12))

@@ -66,7 +66,7 @@ def test_frames_lie_evenly_over_motion_and_avoid_blur_and_pauses(tmp_path: Path)
     assert offsets[-1] - offsets[chosen[-1]] < np.median(gaps)
     assert capture.kind == "video"
     assert capture.root == tmp_path / "job" / "frames"
-    assert json.loads((tmp_path / "job" / "capture.json").read_text())["root"] == "frames"
+    assert json.loads((tmp_path / "job" / "place.json").read_text())["root"] == "frames"
     assert capture.time is not None
     np.testing.assert_allclose(capture.time, (chosen - chosen[0]) / 25, atol=1e-3)
     assert set(capture.camera_id.tolist()) == {0}

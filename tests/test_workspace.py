@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -341,3 +342,25 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
         np.testing.assert_array_equal(back["a"], data["a"])
     with pytest.raises(ValueError, match="pickle"):
         files.save_npz(tmp_path / "bad.npz", x=np.array([object()]))
+
+
+def test_the_commands_that_errors_name_can_be_copied(tmp_path, source):
+    workspace = Workspace(tmp_path / "my dir")
+    with pytest.raises(WorkspaceError, match=re.escape(f"`recon third -w '{workspace.root}' --name fine`")):
+        workspace.load("third", "fine")
+    build(workspace.root, source, name="fine")
+    with workspace.writing("test"):
+        inputs = {"source": files.sha256_file(source)}
+        workspace.run("first", FirstOptions(size=9), inputs, redo=True, arguments=(source,))
+    with pytest.raises(WorkspaceError, match=re.escape(f"`recon second -w '{workspace.root}' --redo`")):
+        workspace.input_keys("third", "fine")
+
+
+def test_a_place_that_refuses_is_named_when_it_was_given_as_a_relative_path(tmp_path, source, monkeypatch):
+    def refuse(lock):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / "w/.lock"))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(WorkspaceError, match="no permission"):
+        build(Path("w"), source)

@@ -129,8 +129,7 @@ class Comparison:
 
 def compare(scene: Shown, sparse: Reconstruction, name: str, long_side: int, background: float = 0.0) -> Comparison:
     """Photo, render and error of a registered photo, a matte's free parts over a level of grey. Raises InputError when the
-    photo cannot be read.
-    """
+    photo cannot be read."""
     from render.dataset import read_photo
     from render.report_images import View, error_limit, error_picture, error_samples
 

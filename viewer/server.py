@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from recon.errors import MissingPart, WorkspaceError
+from recon.wording import command
 from viewer.options import ViewOptions
 
 if TYPE_CHECKING:
@@ -53,9 +54,8 @@ class Viewer:
 
     def __init__(self, workspace_root: Path, options: ViewOptions) -> None:
         if not workspace_root.is_dir():
-            raise WorkspaceError(
-                f"{workspace_root} is no folder. `recon run INPUT -w {workspace_root}` makes a workspace there."
-            )
+            example = command("recon", "run", "INPUT", "-w", workspace_root)
+            raise WorkspaceError(f"{workspace_root} is no folder. `{example}` makes a workspace there.")
         from viewer.live import Watch
         from viewer.painter import Painter
 
@@ -179,8 +179,7 @@ def start_server(port: int) -> viser.ViserServer:
 
 def comes_from_here(server: Any, client_id: int) -> bool:
     """Whether a client's page was served by a loopback address: any web page may open a socket to this machine, and must
-    not see the photos. Other programs send no origin.
-    """
+    not see the photos. Other programs send no origin."""
     connection = server._websock_server._live_connections.get(client_id)
     if connection is None:
         return False

@@ -199,8 +199,7 @@ class Session:
     def _look(self, row: int) -> None:
         """Move the client to a photo's camera. Orbiting keeps the world's up unless the photo is rolled by more than a little;
         the point it turns around is as far as what the photo shows. (Turning viser's root with set_up_direction() instead
-        would race with the camera: the client reads a camera in terms of the root as it was.)
-        """
+        would race with the camera: the client reads a camera in terms of the root as it was.)"""
         assert self._place is not None and self._now.sparse is not None
         model, camera = self._now.sparse.model, self._client.camera
         pose = pose_of(model.cameras, row, (int(camera.image_width), int(camera.image_height)))

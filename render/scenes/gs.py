@@ -1,6 +1,4 @@
-"""Static Gaussian splats: columns of parameters, their schedules, and densification by Markov chain Monte Carlo (see
-densify.py).
-"""
+"""Static Gaussian splats: columns of parameters, their schedules, and densification by Markov chain (densify.py)."""
 
 from __future__ import annotations
 
@@ -197,9 +195,7 @@ class GsScene:
         return True
 
     def _part(self, rows: Tensor) -> None:
-        """Move rows by `spread` standard deviations along their own axes and shrink them, so that their mixture keeps
-        its covariance.
-        """
+        """Move rows by `spread` standard deviations along their own axes; shrink them to keep the mixture's covariance."""
         columns, spread = self._parameters.per_splat, self.config.spread
         draw = torch.randn(len(rows), 3, generator=self._generator).to(rows.device)
         quat = torch.nn.functional.normalize(columns["quat"][rows], dim=-1)
