@@ -257,9 +257,13 @@ def find_masks(
     paths = [(given or {}).get(photo.name) or beside(root, photo.name, MASK_FOLDERS) for photo in photos]
     if not any(paths) and photos:
         for folder in folders_beside(root, MASK_FOLDERS):
-            job.warn(
-                f"The masks in {folder} are not used: none is named after a photo ({shown(photos[0].name)}.png, for example)."
-            )
+            if not os.access(folder, os.R_OK | os.X_OK):
+                job.warn(f"The folder {folder} cannot be opened; its masks are not used.")
+            elif any(folder.iterdir()):
+                job.warn(
+                    f"The masks in {folder} are not used: none is named after a photo ({shown(photos[0].name)}.png, for "
+                    "example)."
+                )
     for photo, path in zip(photos, paths, strict=True):
         problem = mask_problem(path, photo.size) if path else ""
         if problem:

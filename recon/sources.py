@@ -199,16 +199,16 @@ def beside(root: Path, name: str, folders: Iterable[str]) -> Path | None:
     for folder in folders:
         for place, relative in places:
             for candidate in (f"{relative}.png", f"{relative.rpartition('.')[0]}.png"):
-                if (path := place / folder / candidate).is_file():
+                path = place / folder / candidate
+                if os.path.isfile(path):  # noqa: PTH113 - Path.is_file() raises where the folder is closed
                     return path
     return None
 
 
 def folders_beside(root: Path, folders: Iterable[str]) -> list[Path]:
-    """Folders such as masks/ that may go with all photos below `root`, as far as they are there and not empty."""
+    """Folders such as masks/ that may go with all photos below `root`, as far as they are there."""
     around = [root, root.parent] if root.name == "images" else [root]
-    there = [place / folder for place in around for folder in folders if (place / folder).is_dir()]
-    return [folder for folder in there if any(folder.iterdir())]
+    return [place / folder for place in around for folder in folders if (place / folder).is_dir()]
 
 
 def find_depth(root: Path, name: str, among: Mapping[str, str]) -> Path | None:

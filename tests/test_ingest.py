@@ -277,6 +277,19 @@ def test_masks_of_other_names_are_said(tmp_path: Path):
     assert [str(tmp_path / "masks") in w and "good_000.jpg.png" in w for w in job.warnings] == [True]
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="closed to everybody but root")
+def test_a_closed_folder_of_masks_is_said(tmp_path: Path):
+    write_pictures(tmp_path / "images", 3)
+    write_mask(tmp_path / "masks" / "good_001.png")
+    (tmp_path / "masks").chmod(0)
+    try:
+        capture, job = run_ingest(tmp_path, tmp_path / "job")
+    finally:
+        (tmp_path / "masks").chmod(0o700)
+    assert capture.mask == ()
+    assert [f"{tmp_path / 'masks'} cannot be opened" in w for w in job.warnings] == [True]
+
+
 @pytest.mark.parametrize("folder", ["masks", "mask", "depth", "depths"])
 def test_fingerprint_is_of_masks_and_depth_too(tmp_path: Path, folder: str):
     write_pictures(tmp_path / "images", 3)
