@@ -130,11 +130,14 @@ class Workspace:
             )
         return resolve(STAGES[stage].load)(self.folder(stage, name))
 
-    def input_keys(self, stage: str, name: str = "main") -> dict[str, str]:
-        """What identifies the results that a stage needs, by stage. Raises WorkspaceError when one is missing or out of date."""
+    def input_keys(self, stage: str, name: str = "main", options: Any = None) -> dict[str, str]:
+        """What identifies the results that a stage with these options (None: the defaults) needs, by stage.
+
+        Raises WorkspaceError when one is missing or out of date.
+        """
         keys = {}
-        for need in STAGES[stage].needs:
-            record = self.record(need, name)
+        for need in STAGES[stage].needs_for(options):
+            record = self.record(need, name) if need in STAGES else None
             if record is None:
                 raise WorkspaceError(
                     f"{stage} needs {_title(need, name)}, and {self.root} has none. "
@@ -154,7 +157,7 @@ class Workspace:
         if record is None:
             return []
         stale = []
-        for need in STAGES[stage].needs:
+        for need in _needs_of_record(stage, record):
             try:
                 current = self.record(need, name)
             except WorkspaceError:  # damaged: to be remade, and so is what was made from it
@@ -256,7 +259,7 @@ class Workspace:
         job = Job(folder, progress)
         wall, cpu = time.monotonic(), cpu_seconds()
         try:
-            loaded = arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs)
+            loaded = arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs_for(options))
             resolve(row.run)(*loaded, options, job)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -332,8 +335,14 @@ def _results(base: Path) -> Iterator[tuple[str, str, Path]]:
                 yield stage.name, folder.name if stage.named else "main", folder
 
 
+def _needs_of_record(stage: str, record: dict[str, Any]) -> list[str]:
+    """The stages that a result was made from, in the order of the table; what it needs now where it does not say."""
+    said = [need for need in STAGES if need in record["inputs"]]
+    return said if STAGES[stage].needs_of and said else list(STAGES[stage].needs)
+
+
 def _title(stage: str, name: str) -> str:
-    return f"{stage}/{name}" if STAGES[stage].named else stage
+    return f"{stage}/{name}" if stage in STAGES and STAGES[stage].named else stage
 
 
 def _building_key(folder: Path) -> str | None:
