@@ -60,11 +60,15 @@ def pixel_width(views: DepthViews) -> float:
         if len(z):
             widths.append(float(np.quantile(z, NEARER)) / float(m.K[0, 0]))
     if not widths:
-        raise InputError(
-            f"None of {len(views)} views has a usable z: expected positive numbers and a confidence above 0, found NaN or 0 "
-            "everywhere. Look at the scene with `recon view`, or take depth from elsewhere (`--from`)."
-        )
+        raise _without_z(views)
     return float(np.median(widths))
+
+
+def _without_z(views: DepthViews) -> InputError:
+    return InputError(
+        f"None of {len(views)} views has a usable z: expected positive numbers and a confidence above 0, found NaN or 0 "
+        "everywhere. Look at the scene with `recon view`, or take depth from elsewhere (`--from`)."
+    )
 
 
 def _unheard(text: str) -> None:
@@ -107,14 +111,17 @@ def _allocated(views: DepthViews, voxel: float, most: int) -> tuple[NDArray, NDA
     """(found, keys, number) of the blocks near measured surfaces; None when there are more than `most`."""
     size = 1 << max(10, math.ceil(math.log2(3 * most)))
     keys, number = np.full(size, -1, np.int64), np.full(size, -1, np.int32)
-    found, outside, count = np.empty(most, np.int64), np.zeros(1, np.int64), 0
+    found, outside, count, some = np.empty(most, np.int64), np.zeros(1, np.int64), 0, False
     for view in views:
         m = measured(view)
+        some = some or bool(m.weight.any())
         pose = se3_inverse(m.cam_from_world)
         reach = (BAND * voxel, SIDE * voxel, _farthest(voxel, m))
         count = allocate(m.z, m.weight, pose, m.K, *reach, keys, number, found, count, outside)
         if count > most:
             return None
+    if not some:
+        raise _without_z(views)
     if count == 0:
         raise InputError(
             f"No z lies within reach of voxels of {voxel:g}: they are too small for what the views see, or the scene is too far "
