@@ -131,10 +131,7 @@ class Workspace:
         return resolve(STAGES[stage].load)(self.folder(stage, name))
 
     def input_keys(self, stage: str, name: str = "main", options: Any = None) -> dict[str, str]:
-        """What identifies the results that a stage with these options (None: the defaults) needs, by stage.
-
-        Raises WorkspaceError when one is missing or out of date.
-        """
+        """What identifies the results that a stage needs, by stage. Raises WorkspaceError when one is missing or out of date."""
         keys = {}
         for need in STAGES[stage].needs_for(options):
             record = self.record(need, name) if need in STAGES else None
@@ -259,7 +256,9 @@ class Workspace:
         job = Job(folder, progress)
         wall, cpu = time.monotonic(), cpu_seconds()
         try:
-            loaded = arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs_for(options))
+            loaded = (
+                arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs_for(options))
+            )
             resolve(row.run)(*loaded, options, job)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -336,9 +335,8 @@ def _results(base: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _needs_of_record(stage: str, record: dict[str, Any]) -> list[str]:
-    """The stages that a result was made from, in the order of the table; what it needs now where it does not say."""
-    said = [need for need in STAGES if need in record["inputs"]]
-    return said if STAGES[stage].needs_of and said else list(STAGES[stage].needs)
+    """The stages that a result was made from, in the order of the table."""
+    return [n for n in STAGES if n in record["inputs"]] if STAGES[stage].needs_of else list(STAGES[stage].needs)
 
 
 def _title(stage: str, name: str) -> str:

@@ -251,3 +251,19 @@ def test_paths_are_not_kept(tmp_path):
     job.finish()
     text = b"".join(p.read_bytes() for p in Path(job.folder).iterdir())
     assert str(job.folder).encode() not in text
+
+
+def test_a_mesh_from_depth_is_not_out_of_date_without_a_scene(tmp_path, monkeypatch):
+    """What a result was made from decides whether it is stale, not what the default options would need."""
+    root = with_whole_records(fabricate(tmp_path / "w"))
+    monkeypatch.setitem(STAGES, "depth", replace(STAGES["align"], name="depth", needs=("ingest", "align")))
+    made = {"ingest": "ingest", "align": "align", "depth": "depth"}
+    whole = {"key": "", "version": 1, "options": {}, "metrics": {}, "wall_seconds": 0, "warnings": []}
+    for name, needs in (("depth", ("ingest", "align")), ("mesh/main", ("ingest", "align", "depth"))):
+        (root / name).mkdir(parents=True)
+        record = whole | {"stage": name[:5], "result": name, "inputs": {need: made[need] for need in needs}}
+        write_json(root / name / "stage.json", record)
+    workspace = Workspace(root)
+    assert workspace.stale_inputs("mesh") == []
+    write_json(root / "depth" / "stage.json", whole | {"stage": "depth", "result": "another", "inputs": {}})
+    assert workspace.stale_inputs("mesh") == ["depth"]
