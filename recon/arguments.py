@@ -163,3 +163,11 @@ class WithView:
 
     view: bool = False
     """Watch live in the browser while it works."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WithMesh:
+    """For the verb that runs all stages."""
+
+    mesh: bool = False
+    """Also make a mesh of the scene (see `recon mesh --help` for its options)."""

@@ -8,11 +8,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from recon.arguments import InWorkspace, Named, Redo, WithInput, WithJson, WithPreset, WithView, parse, take
+from recon.arguments import (
+    InWorkspace,
+    Named,
+    Redo,
+    WithInput,
+    WithJson,
+    WithMesh,
+    WithPreset,
+    WithView,
+    parse,
+    take,
+)
 from recon.errors import InputError, WorkspaceError
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
@@ -23,12 +34,14 @@ from recon.workspace import Workspace
 MAIN_JOB = ("ingest", "sfm", "align", "train", "eval")
 READS_PHOTOS = ("sfm",)
 """Stages that need the photos themselves; the later ones have their undistorted copies."""
-MAIN_PARTS = (WithInput, InWorkspace, WithJson, Named, WithPreset, WithView, Redo)
+ON_REQUEST = ("mesh",)
+"""Stages that `recon run` adds with --STAGE."""
+MAIN_PARTS = (WithInput, InWorkspace, WithJson, Named, WithPreset, WithView, WithMesh, Redo)
 
 
 def run(verb: str, summary: str, argv: Sequence[str]) -> None:
-    """`recon run INPUT -w DIR`: ingest to eval, reusing and resuming what is there."""
-    options = [resolve(STAGES[name].options) for name in MAIN_JOB]
+    """`recon run INPUT -w DIR`: ingest to eval, and what is asked for beyond, reusing and resuming what is there."""
+    options = [resolve(STAGES[name].options) for name in MAIN_JOB + ON_REQUEST]
     args = parse(verb, summary, argv, *MAIN_PARTS, *options)
     main_job(args, verb)
 
@@ -36,11 +49,12 @@ def run(verb: str, summary: str, argv: Sequence[str]) -> None:
 def main_job(args: Any, verb: str) -> None:
     """Run the main job for parsed arguments; with `view`, watch it, and stay until the viewer is closed."""
     workspace, progress = Workspace(args.workspace), TerminalProgress()
-    _check_at_the_door(workspace, args, MAIN_JOB)
+    job = MAIN_JOB + tuple(name for name in ON_REQUEST if getattr(args, name, False))
+    _check_at_the_door(workspace, args, job)
     viewer, records = None, dict[str, Any]()
     try:
         with workspace.writing(verb):
-            for name in MAIN_JOB:
+            for name in job:
                 records[name] = _run_stage(workspace, name, args, progress, force=False)
                 if args.view and viewer is None:  # once the input has proved to be one
                     viewer = _spawn_viewer(args)
@@ -100,7 +114,7 @@ def _run_stage(
         source, inputs = _source(workspace, args, options)
         arguments = (source,)
     else:
-        inputs = workspace.input_keys(name, scene)
+        inputs = workspace.input_keys(name, scene, options)
     plan = workspace.plan(name, options, inputs, scene)
     redo = force or (args.redo and plan.action == "redo")
     kept = plan.action == "reuse" and not redo
@@ -165,7 +179,7 @@ def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon demo`: the main job on the sample capture, then the viewer."""
     args = parse(verb, summary, argv, DemoOptions, Named, Redo)
     photos = resolve("recon.sample:sample_photos")()
-    options = [resolve(STAGES[name].options) for name in MAIN_JOB]
+    options = [resolve(STAGES[name].options) for name in MAIN_JOB + ON_REQUEST]
     words = [str(photos), "-w", str(args.workspace), "--minutes", str(args.minutes), "--name", args.name, *DEMO_OPTIONS]
     words += ["--redo"] * args.redo
     progress = TerminalProgress()
@@ -203,19 +217,31 @@ class ExportArguments:
     """`recon export OUT -w DIR`."""
 
     out: Positional[Path]
-    """File to write; its ending chooses the format (.ply)."""
+    """File to write; its ending chooses the format: .ply for splats; .glb, .obj or .ply for a mesh."""
+    what: Literal["auto", "splats", "mesh", "hull", "shell"] = "auto"
+    """splats: the trained scene. mesh: its textured mesh. hull, shell: a collider, the mesh's convex hull or its larger parts
+    with few faces. auto: splats into .ply, the mesh into the other formats."""
 
 
 def export(verb: str, summary: str, argv: Sequence[str]) -> None:
-    """Write a trained scene in another format. Reads whatever version of recon wrote it."""
+    """Write a trained scene, or its mesh, in another format. Reads whatever version of recon wrote it."""
     args = parse(verb, summary, argv, ExportArguments, InWorkspace, Named)
     workspace = _existing(args.workspace)
-    write = resolve("render.formats:writer")(args.out)
-    scene = workspace.load("train", args.name)
-    if not hasattr(scene, "at"):
-        raise InputError(f"Scene {args.name} is no splats, and {args.out.suffix} holds nothing else.")
+    formats = resolve("render.formats:WRITERS")
+    what = args.what
+    if what == "auto":
+        what = "splats" if args.out.suffix.lower() in formats["splats"] else "mesh"
+    write = resolve("render.formats:writer")(args.out, "splats" if what == "splats" else "mesh")
+    if what == "splats":
+        scene = workspace.load("train", args.name)
+        if not hasattr(scene, "at"):
+            raise InputError(f"Scene {args.name} is no splats, and {args.out.suffix} holds nothing else.")
+        content = scene.at(None)
+    else:
+        content = workspace.load("mesh", args.name)
+        content = content if what == "mesh" else resolve("recon.mesh.collider:collider")(content, what)
     try:
-        write(args.out, scene.at(None))
+        write(args.out, content)
     except OSError as error:
         raise InputError(f"{args.out} cannot be written ({error.strerror or error}). Choose another place.") from error
     TerminalProgress().say(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
@@ -268,4 +294,6 @@ def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> 
     root = workspace.root
     progress.say(f"scene   {workspace.folder('train', name) / 'scene.ply'}")
     progress.say(f"report  {workspace.folder('eval', name) / 'report.html'}")
+    if (mesh := workspace.folder("mesh", name) / "mesh.glb").is_file():
+        progress.say(f"mesh    {mesh}")
     progress.say(f"look    {command('recon', 'view', '-w', root, *(['--name', name] if name != 'main' else []))}")

@@ -18,7 +18,7 @@ class Stage:
     name: str
     """Verb and folder."""
     needs: tuple[str, ...]
-    """Stages whose results are its first arguments, in this order."""
+    """Stages whose results are its first arguments, in this order; where options decide it, those of the defaults."""
     run: str
     """"module:function"."""
     options: str
@@ -34,6 +34,12 @@ class Stage:
     """Files in its folder that belong to this machine and not to the result: outside its hash."""
     named: bool = False
     """Whether several results live side by side under `--name`."""
+    needs_of: str = ""
+    """"module:function" that tells the needs from the options, where they decide it."""
+
+    def needs_for(self, options: Any) -> tuple[str, ...]:
+        """The stages whose results these options need; None stands for the defaults."""
+        return resolve(self.needs_of)(options) if self.needs_of and options is not None else self.needs
 
 
 STAGES: dict[str, Stage] = {
@@ -87,6 +93,17 @@ STAGES: dict[str, Stage] = {
             version=1,
             summary="Render the held-out photos, measure the error, write report.html.",
             named=True,
+        ),
+        Stage(
+            name="mesh",
+            needs=("ingest", "align", "train"),
+            run="render.stage_mesh:mesh_stage",
+            options="recon.mesh.options:MeshOptions",
+            load="recon.mesh:load_mesh",
+            version=1,
+            summary="Make a textured mesh of the scene, from its splats or from depth maps.",
+            named=True,
+            needs_of="recon.mesh.options:mesh_needs",
         ),
     )
 }

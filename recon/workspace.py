@@ -14,7 +14,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from recon import __version__
 from recon.errors import WorkspaceError
 from recon.files import remove_parts, remove_tree, sha256_file, sha256_json, sync_folder, sync_tree, write_json
 from recon.job import Job, NoProgress, Progress
-from recon.stages import STAGES, Stage, resolve
+from recon.keys import changes, plain, stage_key
+from recon.stages import STAGES, resolve
 from recon.system import cpu_seconds, machine, system_errors, versions
 from recon.wording import command, shown
 
@@ -31,26 +32,6 @@ FORMAT = 1
 """Version of the layout. A workspace of a higher one is refused."""
 NEEDED = frozenset({"key", "result", "version", "options", "inputs", "metrics", "wall_seconds"})
 """What a stage.json must say to be one."""
-
-
-def key_options(options: Any) -> dict[str, Any]:
-    """The fields of an Options dataclass that decide the result; those marked {"key": False} are provenance."""
-    return {
-        f.name: _plain(getattr(options, f.name)) for f in dataclasses.fields(options) if f.metadata.get("key", True)
-    }
-
-
-def _plain(value: Any) -> Any:
-    """JSON values, so that what was written compares equal to what was asked; None for numbers that are not finite."""
-    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
-
-
-def stage_key(stage: Stage, options: Any, inputs: Mapping[str, str]) -> str:
-    """What a result depends on, as a hash: stage, version, options, and the inputs' results.
-
-    An input counts by its content, not by its key alone: structure from motion run twice may differ in its last bits.
-    """
-    return sha256_json([stage.name, stage.version, key_options(options), dict(inputs)])
 
 
 @dataclass(frozen=True)
@@ -136,11 +117,11 @@ class Workspace:
             )
         return resolve(STAGES[stage].load)(self.folder(stage, name))
 
-    def input_keys(self, stage: str, name: str = "main") -> dict[str, str]:
+    def input_keys(self, stage: str, name: str = "main", options: Any = None) -> dict[str, str]:
         """What identifies the results that a stage needs, by stage. Raises WorkspaceError when one is missing or out of date."""
         keys = {}
-        for need in STAGES[stage].needs:
-            record = self.record(need, name)
+        for need in STAGES[stage].needs_for(options):
+            record = self.record(need, name) if need in STAGES else None
             if record is None:
                 raise WorkspaceError(
                     f"{stage} needs {_title(need, name)}, and {self.root} has none. "
@@ -160,7 +141,7 @@ class Workspace:
         if record is None:
             return []
         stale = []
-        for need in STAGES[stage].needs:
+        for need in _needs_of_record(stage, record):
             try:
                 current = self.record(need, name)
             except WorkspaceError:  # damaged: to be remade, and so is what was made from it
@@ -179,7 +160,7 @@ class Workspace:
         if record is not None:
             if record["key"] == key:
                 return Plan("reuse", key, inputs)
-            return Plan("redo", key, inputs, tuple(_changes(record, STAGES[stage], options, inputs)))
+            return Plan("redo", key, inputs, tuple(changes(record, STAGES[stage], options, inputs)))
         if _building_key(folder) == key:
             return Plan("resume", key, inputs)
         return Plan("run", key, inputs)
@@ -261,7 +242,9 @@ class Workspace:
         job = Job(folder, progress)
         wall, cpu = time.monotonic(), cpu_seconds()
         try:
-            loaded = arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs)
+            loaded = (
+                arguments if arguments is not None else tuple(self.load(need, name) for need in row.needs_for(options))
+            )
             resolve(row.run)(*loaded, options, job)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -283,7 +266,7 @@ class Workspace:
             "key": plan.key,
             "result": sha256_json([plan.key, outputs]),
             "version": row.version,
-            "options": _plain(dataclasses.asdict(options)),
+            "options": plain(dataclasses.asdict(options)),
             "inputs": inputs,
             "outputs": outputs,
             "versions": versions(),
@@ -291,7 +274,7 @@ class Workspace:
             "wall_seconds": round(earlier["wall_seconds"] + time.monotonic() - wall, 2),
             "cpu_seconds": round(earlier["cpu_seconds"] + cpu_seconds() - cpu, 2),
             "warnings": job.warnings,
-            "metrics": _plain(job.metrics),
+            "metrics": plain(job.metrics),
             **machine(options),
         }
         write_json(folder / "stage.json", record)
@@ -337,8 +320,13 @@ def _results(base: Path) -> Iterator[tuple[str, str, Path]]:
                 yield stage.name, folder.name if stage.named else "main", folder
 
 
+def _needs_of_record(stage: str, record: dict[str, Any]) -> list[str]:
+    """The stages that a result was made from, in the order of the table."""
+    return [n for n in STAGES if n in record["inputs"]] if STAGES[stage].needs_of else list(STAGES[stage].needs)
+
+
 def _title(stage: str, name: str) -> str:
-    return f"{stage}/{name}" if STAGES[stage].named else stage
+    return f"{stage}/{name}" if stage in STAGES and STAGES[stage].named else stage
 
 
 def _building_key(folder: Path) -> str | None:
@@ -357,23 +345,6 @@ def _open_building(folder: Path, key: str) -> dict[str, float]:
     folder.mkdir(parents=True)
     write_json(folder / "building.json", {"key": key})
     return {"wall_seconds": 0.0, "cpu_seconds": 0.0}
-
-
-def _changes(record: dict[str, Any], stage: Stage, options: Any, inputs: dict[str, str]) -> Iterator[str]:
-    """What differs between a result and what is asked now."""
-    if record["version"] != stage.version:
-        yield f"it was written by another version of the stage ({record['version']}, now {stage.version})"
-    before = record["options"]
-    for name, value in key_options(options).items():
-        if before.get(name) != value:
-            yield f"--{name.replace('_', '-')} was {_shown(before.get(name))}, now {_shown(value)}"
-    for name, key in inputs.items():
-        if record["inputs"].get(name) != key:
-            yield "the photos have changed" if name == "source" else f"{name} has been remade since"
-
-
-def _shown(value: Any) -> str:
-    return "not set" if value is None else str(value)
 
 
 def _another_key(root: Path, stage: str, name: str, plan: Plan) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from recon.cameras import Cameras
 from recon.errors import InputError
 from render.kernels.grads import ColumnGrads
 from render.kernels.layout import camera_block
+from render.kernels.median import median_z
 from render.kernels.pipeline import NAMES, View, ViewGradients, padded, render_view, view_gradients
 from render.scene import Rendering
 from render.splats import Splats
@@ -83,6 +84,7 @@ def rasterize(
     depth: bool = True,
     near: float = 0.01,
     row_grads: RowGrads | None = None,
+    median: float | None = None,
 ) -> Rendering:
     """Render splats [N] in C pinhole cameras of one size, on the device of the splats' columns.
 
@@ -94,19 +96,22 @@ def rasterize(
     near: splats at z <= near are left out, world units. A scene's units are arbitrary: pass what suits its size.
     row_grads: a sink for the columns' gradients; then autograd gives the columns none. One of them must require
     gradients, or no backward pass takes place.
+    median: also put extra["median_z"] f32[C, H, W] on the CPU: z where the transmittance comes to this, 0.5 for the median;
+    NaN where it stays above (kernels/median.py). At least 0.1. Carries no gradient; costs a second pass.
     Raises InputError when the cameras differ in size or are not pinhole, MissingPart on CUDA without gsplat.
     """
     size = _check(cameras, background, cam_from_world)
     degree = splats.sh_degree if sh_degree is None else min(sh_degree, splats.sh_degree)
     options = _Options(cameras, size, degree, antialiased, depth, near, row_grads)
+    extra = {} if median is None else {"median_z": _median(splats, options, cam_from_world, median)}
     if splats.mean.is_cuda:
         from render.rasterize_cuda import rasterize_cuda
 
-        return rasterize_cuda(splats, options, background, cam_from_world)
+        return replace(rasterize_cuda(splats, options, background, cam_from_world), extra=extra)
     rgb, alpha, z = _Rasterize.apply(options, background, cam_from_world, *splats.columns().values())
     if not depth:
         z = torch.full((), torch.nan).expand_as(alpha)
-    return Rendering(rgb, alpha, z)
+    return Rendering(rgb, alpha, z, extra)
 
 
 def _check(cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None) -> tuple[int, int]:
@@ -196,6 +201,20 @@ class _Rasterize(torch.autograd.Function):
             for name, shape, want in zip(NAMES, ctx.shapes, wanted, strict=True)
         ]
         return None, d_background, d_pose, *dense
+
+
+def _median(splats: Splats, options: _Options, cam_from_world: Tensor | None, through: float) -> Tensor:
+    """f32[C, H, W] on the CPU, where the kernel is."""
+    arrays = padded({name: column.detach().cpu().numpy() for name, column in splats.columns().items()})
+    given = cam_from_world is not None
+    poses = cam_from_world.detach().double().cpu().numpy() if given else options.cameras.cam_from_world
+    images = []
+    for pose, k in zip(poses, options.cameras.K, strict=True):
+        camera = camera_block(pose, k, options.size, options.near)
+        how = {"degree": 0, "antialiased": options.antialiased, "depth": False, "gradients": False}
+        *_, view = render_view(arrays, camera, options.size, np.zeros(3, np.float32), **how)
+        images.append(median_z(view, arrays, through))
+    return _batch(tuple(images))
 
 
 def _batch(parts: tuple[np.ndarray, ...]) -> Tensor:

@@ -122,6 +122,7 @@ def _stretch(model: pycolmap.Reconstruction, factor: float) -> None:
         pose = image.cam_from_world()
         rotation = pose.rotation.matrix()
         center = scale @ image.projection_center()
+        assert image.frame is not None  # a registered photo has one
         image.frame.set_cam_from_world(image.camera_id, pycolmap.Rigid3d(pose.rotation, -rotation @ center))
     for point in model.points3D.values():
         point.xyz = scale @ point.xyz

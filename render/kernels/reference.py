@@ -27,6 +27,10 @@ also follows).
 """
 LOG_SCALE_MAX = 40.0
 """A splat with a larger logarithm of a standard deviation is an accident of optimisation, and is not drawn."""
+MEDIAN_THROUGH = 0.5
+"""Transmittance at the median z."""
+MEDIAN_SPREAD = 3.0
+"""Standard deviations of z by which a splat's z at a pixel may differ from that of its mean."""
 CLAMP = 0.3
 """J is taken no farther outside the image than this share of its half width or height."""
 
@@ -146,6 +150,38 @@ def blend(flat: Flat, size: tuple[int, int], background: Tensor) -> tuple[Tensor
     total = 1 - before[-1]
     z = torch.einsum("nhw,n->hw", weight, flat.z) / torch.where(total > 0, total, torch.nan)
     return rgb, total, z
+
+
+def median_z(
+    flat: Flat,
+    columns: dict[str, Tensor],
+    cam_from_world: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    through: float = MEDIAN_THROUGH,
+) -> Tensor:
+    """z f64[H, W] where the transmittance first comes to `through` or below, on the splat that brings it there: where
+    that splat's density is highest along the pixel's ray; NaN where it stays above.
+    """
+    m, k = cam_from_world.double(), K.double()
+    mean = columns["mean"].double()[flat.rows] @ m[:3, :3].T + m[:3, 3]
+    axes = m[:3, :3] @ rotation_from_quat(columns["quat"].double()[flat.rows])
+    scale = columns["log_scale"].double()[flat.rows].exp()
+    inverse = (axes / scale[:, None] ** 2) @ axes.mT
+    width, height = size
+    x = (torch.arange(width).to(mean) + 0.5 - k[0, 2]) / k[0, 0]
+    y = (torch.arange(height).to(mean) + 0.5 - k[1, 2]) / k[1, 1]
+    ray = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width), torch.ones(height, width).to(mean)], -1)
+    top = torch.einsum("hwi,nij,nj->nhw", ray, inverse, mean)
+    z = top / torch.einsum("hwi,nij,hwj->nhw", ray, inverse, ray)
+    most = MEDIAN_SPREAD * (axes[:, 2] * scale).norm(dim=-1)
+    z = torch.maximum(torch.minimum(z, (mean[:, 2] + most)[:, None, None]), (mean[:, 2] - most)[:, None, None])
+    alpha = alphas(flat, size)
+    alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0.0)
+    alpha = torch.where(torch.cumprod(1 - alpha, 0) > T_MIN, alpha, 0.0)
+    crossed = torch.cumprod(1 - alpha, 0) <= through
+    first = crossed.double().argmax(0)
+    return torch.where(crossed.any(0), z.gather(0, first[None])[0], torch.nan)
 
 
 SSIM_SIGMA, SSIM_SIZE = 1.5, 11

@@ -30,7 +30,7 @@ def run_all() -> None:
     cameras = Cameras(pose, np.array([[[40, 0, 20], [0, 40, 20], [0, 0, 1.0]]]), np.full((1, 2), 40, np.int32))
     sink = RowGrads()
     moving = torch.as_tensor(pose, dtype=torch.float32).requires_grad_()
-    rendering = rasterize(splats, cameras, cam_from_world=moving, row_grads=sink)
+    rendering = rasterize(splats, cameras, cam_from_world=moving, row_grads=sink, median=0.5)
     _, gradient, _, _ = photometric(rendering.rgb[0], torch.zeros(40, 40, 3, dtype=torch.uint8))
     torch.autograd.backward([rendering.rgb, rendering.alpha], [gradient[None], torch.zeros(1, 40, 40)])
     assert sink.rows is not None

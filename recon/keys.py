@@ -1,0 +1,46 @@
+"""What a result depends on: the key that tells whether it may be reused, and in words what has changed since."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from recon.files import sha256_json
+from recon.stages import Stage
+
+
+def key_options(options: Any) -> dict[str, Any]:
+    """The fields of an Options dataclass that decide the result; those marked {"key": False} are provenance."""
+    return {f.name: plain(getattr(options, f.name)) for f in dataclasses.fields(options) if f.metadata.get("key", True)}
+
+
+def plain(value: Any) -> Any:
+    """JSON values, so that what was written compares equal to what was asked; None for numbers that are not finite."""
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+
+
+def stage_key(stage: Stage, options: Any, inputs: Mapping[str, str]) -> str:
+    """What a result depends on, as a hash: stage, version, options, and the inputs' results.
+
+    An input counts by its content, not by its key alone: structure from motion run twice may differ in its last bits.
+    """
+    return sha256_json([stage.name, stage.version, key_options(options), dict(inputs)])
+
+
+def changes(record: dict[str, Any], stage: Stage, options: Any, inputs: dict[str, str]) -> Iterator[str]:
+    """What differs between a result and what is asked now."""
+    if record["version"] != stage.version:
+        yield f"it was written by another version of the stage ({record['version']}, now {stage.version})"
+    before = record["options"]
+    for name, value in key_options(options).items():
+        if before.get(name) != value:
+            yield f"--{name.replace('_', '-')} was {_shown(before.get(name))}, now {_shown(value)}"
+    for name, key in inputs.items():
+        if record["inputs"].get(name) != key:
+            yield "the photos have changed" if name == "source" else f"{name} has been remade since"
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)

@@ -1,0 +1,124 @@
+"""The mesh stage: from a trained scene, or depth maps, to a clean, coloured mesh on disk.
+
+Writes mesh.glb, mesh.npz (what load_mesh() reads) and holes.json. Its parts are kept in the job's scratch folder: the z of each
+photo, the fused surface, the cleaned surface; a run that was stopped goes on from the last whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon.cameras import Cameras, fit_size
+from recon.capture import Capture
+from recon.files import save_npz, write_json
+from recon.geometry import World
+from recon.job import Job
+from recon.mesh import Mesh, area, save_mesh, some_surface
+from recon.mesh.clean import clean, drop_small_parts, holes, is_closed
+from recon.mesh.marching import extract
+from recon.mesh.options import MeshOptions
+from recon.mesh.simplify import decimate, smooth
+from recon.mesh.texture import paint
+from recon.mesh.views import DepthViews
+from recon.mesh.volume import build_volume
+from render.formats.glb import write_glb
+from render.mesh_views import TrainingPhotos, map_views, training_names
+from render.splat_depth import SplatViews
+
+if TYPE_CHECKING:
+    from recon.reconstruction import Reconstruction
+
+LEAST_WEIGHT = 0.3
+"""A point of the volume counts when its views' confidence times cosine sum to this."""
+SLACK = 2.0
+"""Voxels by which a point may lie behind what a photo sees there and still be taken for visible."""
+
+Surface = dict[str, NDArray]
+
+
+def mesh_stage(capture: Capture, reconstruction: Reconstruction, source: Any, options: MeshOptions, job: Job) -> Mesh:
+    """A mesh of what the training photos see. `source`: a scene that is splats (mesh_from="splats"), or DepthMaps.
+
+    Raises InputError when the source has no usable z, or no surface comes out.
+    """
+    names = training_names(capture, reconstruction)
+    photos = TrainingPhotos(reconstruction, names)
+    views, world = _views(source, names, photos.cameras, options, job), reconstruction.model.world
+    fused = _part(job.scratch / "fused.npz", lambda: _fuse(views, options, job))
+    voxel = float(fused["voxel"])
+    cleaned = _part(job.scratch / "cleaned.npz", lambda: _clean(fused, photos.cameras, voxel, options, job))
+    mesh = Mesh(cleaned["xyz"], cleaned["faces"], np.zeros((len(cleaned["xyz"]), 3), np.uint8), world=world)
+    painted = paint(mesh, photos, SLACK * voxel, options.texture_size, job, exposure=options.level_exposure)
+    _write(painted.mesh, voxel, painted.unseen, job)
+    return painted.mesh
+
+
+def _part(path: Path, make: Callable[[], Surface]) -> Surface:
+    """What `make` gives, or gave before a run was stopped."""
+    if not path.is_file():
+        save_npz(path, **make())
+    with np.load(path, allow_pickle=False) as data:
+        return dict(data)
+
+
+def _views(source: Any, names: tuple[str, ...], cameras: Cameras, options: MeshOptions, job: Job) -> DepthViews:
+    """The views that are fused. The z of splats is rendered here, so that it has a progress bar."""
+    if options.mesh_from == "depth":
+        return map_views(source, names)
+    cameras = cameras.resized(fit_size(cameras.size, source.info["long_side"]))
+    views = SplatViews(source, names, cameras, job.scratch / "z")
+    if not (job.scratch / "fused.npz").is_file():
+        with job.task("rendering z of the training photos", total=len(names)) as task:
+            for i in range(len(names)):
+                views.alone(i)
+                task.advance()
+    return views
+
+
+def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Surface:
+    with job.task(f"fusing {len(views)} views"):
+        volume = build_volume(views, options.voxel, note=job.warn)
+        xyz, faces = extract(volume, LEAST_WEIGHT)
+    some_surface(faces)
+    return {"xyz": xyz, "faces": faces, "voxel": np.array(volume.voxel)}
+
+
+def _clean(fused: Surface, cameras: Cameras, voxel: float, options: MeshOptions, job: Job) -> Surface:
+    with job.task("cleaning the surface"):
+        faces = fused["faces"][drop_small_parts(fused["xyz"], fused["faces"], options.least_part)]
+        xyz = smooth(fused["xyz"], faces, options.smoothing)
+        if options.faces:
+            xyz, faces = decimate(xyz, faces, options.faces)
+        xyz, faces = clean(xyz, faces, cameras, SLACK * voxel, options.least_part)
+        some_surface(faces)
+    return {"xyz": xyz.astype(np.float32), "faces": faces}
+
+
+def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> None:
+    found = holes(mesh.xyz, mesh.faces)
+    unit = _unit(mesh.world)
+    write_json(job.folder / "holes.json", {"unit": unit, "closed": is_closed(mesh.faces)} | found.to_json())
+    save_mesh(job.folder / "mesh.npz", mesh)
+    write_glb(job.folder / "mesh.glb", mesh)
+    job.metrics.update(
+        {
+            "faces": len(mesh.faces),
+            "vertices": len(mesh.xyz),
+            "holes": found.loops,
+            "area": area(mesh.xyz, mesh.faces),
+            "voxel": voxel,
+            "unit": unit,
+            "unseen": unseen,
+            "texture": 0 if mesh.texture is None else int(max(mesh.texture.shape)),
+        }
+    )
+
+
+def _unit(world: World) -> str:
+    """What lengths are in, in words."""
+    return "m" if world.scale == "metric" else "scene units (no scale is known)"
