@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from recon.cameras import Cameras
 from recon.depth.consistency import agreement
-from recon.depth.cost import WORST, Reference, Sources, score
+from recon.depth.cost import Reference, Sources, score
 from recon.depth.offers import take_offers
 from recon.depth.patchmatch import REGIONS, sweep
 from recon.depth.photos import HALF, at_level, reference_of, sources_of
@@ -60,18 +60,18 @@ def solve_alone(group: Group, view: View, best: int, seed: int, tick: Callable[[
     """Planes f32[4, H, W] (w, wx, wy, cost) of the first photo from the photos alone. tick(share of the work) as it goes."""
     factors = level_factors(group.cameras.size[0])
     work = np.array([SWEEPS[min(i, 2)] * f * f for i, f in enumerate(factors)])
-    plane = None
+    state: Planes | None = None
     for i, factor in enumerate(factors):
         small = group.level(factor)
         reference, sources = small.packed()
         shape = (reference.height, reference.width)
-        plane = first_guess(view, group.cameras, shape, seed) if plane is None else enlarged(plane, shape)
+        plane = first_guess(view, group.cameras, shape, seed) if state is None else enlarged(state[:3], shape)
         pixel = w_of_a_pixel(small.cameras, view)
         reach, turn = (4.0, 0.5) if i == 0 else (2.0, 0.3)
         state = _swept(reference, sources, best, plane, SWEEPS[min(i, 2)], pixel, reach, turn, view.w_range, seed + i)
-        plane = state[:3]
         tick(float(work[i] / work.sum()))
-    return state  # type: ignore[possibly-undefined]
+    assert state is not None  # there is a level at least
+    return state
 
 
 def solve_together(group: Group, view: View, best: int, seed: int, own: Planes, others: list[Planes]) -> Planes:
@@ -101,6 +101,7 @@ def _swept(
     w_range: tuple[float, float],
     seed: int,
 ) -> Planes:
+    """Planes f32[4, H, W] after so many sweeps from f32[3, H, W]; the numbers are those of sweep(), of the first one."""
     state = np.empty((4, *plane.shape[1:]), np.float32)
     state[:3] = plane
     own, cost = state[:3], state[3]
@@ -108,27 +109,11 @@ def _swept(
         spread(score, reference.height, reference, sources, best, own, cost, grain=ROWS)
         for i in range(sweeps):
             shrink = 0.6**i
-            numbers = (np.float32(v) for v in (pixel, reach * shrink, turn * shrink, *w_range))
-            pixel_, reach_, turn_, least, most = numbers
+            numbers = [np.float32(v) for v in (pixel, reach * shrink, turn * shrink, *w_range)]
             for colour in (0, 1):
-                spread(
-                    sweep,
-                    reference.height,
-                    reference,
-                    sources,
-                    best,
-                    own,
-                    cost,
-                    REGIONS,
-                    colour,
-                    (seed * 64 + i) * 2 + colour,
-                    pixel_,
-                    reach_,
-                    turn_,
-                    least,
-                    most,
-                    grain=ROWS,
-                )
+                draw = (seed * 64 + i) * 2 + colour
+                work = (reference, sources, best, own, cost, REGIONS, colour, draw, *numbers)
+                spread(sweep, reference.height, *work, grain=ROWS)
     return state
 
 
@@ -213,8 +198,3 @@ def camera_normals(planes: Planes, k: Array) -> NDArray[np.float32]:
     normal = np.stack([k[0, 0] * wx, k[1, 1] * wy, w - wx * x - wy * y], -1)
     length = np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-30)
     return (-normal / length).astype(np.float32)
-
-
-def unusable(planes: Planes) -> NDArray[np.bool_]:
-    """bool[H, W]: pixels whose plane no source has seen."""
-    return planes[3] >= WORST

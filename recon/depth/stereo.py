@@ -154,7 +154,7 @@ class Stereo:
             confidence[small_pieces(planes[0], confidence > 0, pixel, options.piece)] = 0
             if options.fill:
                 planes = filled(planes, confidence > 0, group.photos[0], group.epipoles())
-        known = (planes[0] > 0) & ((confidence > 0) | options.fill)
+        known = (confidence > 0) | (options.fill & (planes[0] > 0) & (self._photo(i)[..., 3] > 0))
         with np.errstate(divide="ignore"):
             z = np.where(known, 1 / planes[0], np.nan)
         normal = np.where(known[..., None], camera_normals(planes, self.cameras.K[i]), np.nan)

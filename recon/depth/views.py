@@ -16,6 +16,8 @@ SPREAD_BELOW_DEG, SPREAD_ABOVE_DEG = 5.0, 15.0
 """Widths of the weight on either side of the best angle (the scheme of Yao et al., MVSNet, ECCV 2018)."""
 LEAST_ANGLE_DEG = 0.5
 """Points under a smaller angle say nothing: a photo taken from the same place is no source."""
+CANDIDATES = 6
+"""Times as many photos as sources are looked at more closely: those that share the most points."""
 LEAST_SHARED = 5
 """Points that two photos must share."""
 MARGIN = 0.35
@@ -44,21 +46,41 @@ def choose_views(model: SparseModel, most: int, near: float = 0.0, far: float = 
     without points are paired by where they stand and look.
     """
     seen, n = model.observations, len(model.names)
-    finite = np.isfinite(model.xyz).all(1)
+    finite = np.isfinite(model.xyz.sum(axis=1))
     points = [np.unique(seen.point[seen.camera == i]) for i in range(n)]
     points = [p[finite[p]] for p in points]
+    shared = _shared(points, len(model.xyz))
     views = []
     for i in range(n):
         xyz = model.xyz[points[i]]
-        pixels, z = model.cameras[i].project(xyz)
-        front = np.asarray(z[0] > 0)
-        pixels, w = pixels[0][front], 1 / z[0][front]
-        scores = np.array([_score(model, i, j, points) if j != i else 0.0 for j in range(n)])
+        pixels, z = (a[0] for a in model.cameras[i].project(xyz))
+        front = np.flatnonzero(z > 0)
+        pixels, w = pixels[front], 1 / z[front]
+        scores = np.zeros(n)
+        for j in _candidates(shared[i], CANDIDATES * most):
+            scores[j] = _score(model, i, j, points)
         if not scores.any() and near > 0 and far > 0:
             scores = _score_poses(model, i, 2 / (1 / near + 1 / far))
         order = np.argsort(-scores, kind="stable")[:most]
         views.append(View(order[scores[order] > 0], _range(w, near, far), pixels, w))
     return views
+
+
+def _shared(points: list[NDArray], count: int) -> NDArray[np.int64]:
+    """i64[N, N]: how many of `count` points two photos share; 0 of a photo with itself."""
+    from scipy.sparse import csr_matrix
+
+    start = np.cumsum([0, *(len(p) for p in points)])
+    seen = csr_matrix((np.ones(start[-1], np.int64), np.concatenate([*points, []]), start), (len(points), count))
+    both = (seen @ seen.T).toarray()
+    np.fill_diagonal(both, 0)
+    return both
+
+
+def _candidates(shared: NDArray[np.int64], most: int) -> list[int]:
+    """The photos that share the most points with one, of those that share enough."""
+    order = np.argsort(-shared, kind="stable")[:most]
+    return order[shared[order] >= LEAST_SHARED].tolist()
 
 
 def _weights(angle_deg: Array) -> Array:
@@ -70,8 +92,6 @@ def _weights(angle_deg: Array) -> Array:
 def _score(model: SparseModel, i: int, j: int, points: list[NDArray]) -> float:
     """The sum over shared points of how well their angle serves, less where the source sees them much larger or smaller."""
     shared = np.intersect1d(points[i], points[j], assume_unique=True)
-    if len(shared) < LEAST_SHARED:
-        return 0.0
     rays = [model.xyz[shared] - model.cameras[k].centers[0] for k in (i, j)]
     far = [np.linalg.norm(ray, axis=1) for ray in rays]
     cos = (rays[0] * rays[1]).sum(1) / np.maximum(far[0] * far[1], 1e-12)
