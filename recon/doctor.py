@@ -75,8 +75,8 @@ def _cpu() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    ready = resolve("render.kernels.jit:kernels_are_compiled")()
-    folder = resolve("render.kernels.jit:CACHE")
+    ready = resolve("render.kernels.warm:kernels_are_compiled")()
+    folder = resolve("render.kernels.warm:CACHE")
     yield Finding("kernels", f"{'compiled' if ready else 'compiled at first use, about half a minute'} ({folder})")
 
 

@@ -74,6 +74,16 @@ STAGES: dict[str, Stage] = {
             summary="Turn the scene upright, and into metres where GPS or known distances tell them.",
         ),
         Stage(
+            name="depth",
+            needs=("ingest", "align"),
+            run="recon.depth:depth",
+            options="recon.depth:DepthOptions",
+            load="recon.depth:load_maps",
+            version=1,
+            summary="Measure depth and normals of every training photo (multi-view stereo); only when asked for.",
+            check="recon.depth:check_options",
+        ),
+        Stage(
             name="train",
             needs=("ingest", "align"),
             run="render.stage_train:train_stage",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from render.kernels import jit, layout, pipeline, reference, tiles
+from recon.kernels import jit
+from render.kernels import layout, pipeline, reference, tiles, warm
 from render.kernels.adam import row_adam
 from render.kernels.ssim import photometric
 from render.rasterize import RowGrads, rasterize
@@ -172,5 +173,5 @@ def test_row_adam_takes_gradients_in_factors() -> None:
 
 
 def test_the_cache_is_complete_after_a_warm_up() -> None:
-    jit.warm_up()
-    assert jit.kernels_are_compiled() and any(jit.CACHE.rglob("*.nbi"))
+    warm.warm_up()
+    assert warm.kernels_are_compiled() and any(warm.CACHE.rglob("*.nbi"))

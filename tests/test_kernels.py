@@ -11,7 +11,8 @@ from torch import Tensor
 
 from recon.cameras import Cameras
 from recon.errors import InputError, MissingPart
-from render.kernels import jit, pipeline, reference, tiles
+from recon.kernels import jit
+from render.kernels import pipeline, reference, tiles
 from render.kernels.ssim import photometric
 from render.rasterize import RowGrads, rasterize
 from render.splats import Splats

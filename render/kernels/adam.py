@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recon.kernels.jit import DOOR, helper, kernel, spread
+from recon.kernels.simd import LANES, absolute, fill, root, select
+from recon.kernels.simd_memory import load, load_first, peek, prefetch, store, store_first
+from recon.kernels.simd_shuffle import fourths, thirds
 from render.kernels import reference
 from render.kernels.grads import ColumnGrads, load_functions, outer_block
-from render.kernels.jit import DOOR, helper, kernel, spread
 from render.kernels.layout import scratch
-from render.kernels.simd import LANES, absolute, fill, root, select
-from render.kernels.simd_memory import load, load_first, peek, prefetch, store, store_first
-from render.kernels.simd_shuffle import fourths, thirds
 
 _GRAIN = 8192
 _0, _TINY = np.float32(0), np.float32(1e-36)

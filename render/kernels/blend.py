@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from render.kernels import layout, reference
-from render.kernels.jit import helper, kernel
-from render.kernels.layout import BLOCK, MOMENTS, RECORD, TILE, scratch
-from render.kernels.simd import (
+from recon.kernels.jit import helper, kernel
+from recon.kernels.simd import (
     absolute,
     fill,
     floor,
@@ -30,7 +28,7 @@ from render.kernels.simd import (
     nonzero,
     select,
 )
-from render.kernels.simd_memory import (
+from recon.kernels.simd_memory import (
     load,
     load3,
     load_first,
@@ -42,7 +40,9 @@ from render.kernels.simd_memory import (
     store_first,
     store_lane_sums,
 )
-from render.kernels.simd_shuffle import lane_sum
+from recon.kernels.simd_shuffle import lane_sum
+from render.kernels import layout, reference
+from render.kernels.layout import BLOCK, MOMENTS, RECORD, TILE, scratch
 from render.kernels.vecmath import exp2
 
 PIXELS = TILE * TILE

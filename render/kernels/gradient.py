@@ -13,8 +13,11 @@ import math
 
 import numpy as np
 
+from recon.kernels.jit import helper, kernel
+from recon.kernels.simd import LANES, fill, lane_numbers, narrow, root, select, wide
+from recon.kernels.simd_memory import load, peek, poke, store, store3, store4, store_first, transpose
+from recon.kernels.simd_shuffle import lane_sum
 from render.kernels import layout, reference
-from render.kernels.jit import helper, kernel
 from render.kernels.layout import CHUNK, MEMO, MOMENTS, scratch
 from render.kernels.project import (
     camera_point,
@@ -25,9 +28,6 @@ from render.kernels.project import (
     sigmoid,
     times_rotation,
 )
-from render.kernels.simd import LANES, fill, lane_numbers, narrow, root, select, wide
-from render.kernels.simd_memory import load, peek, poke, store, store3, store4, store_first, transpose
-from render.kernels.simd_shuffle import lane_sum
 
 _W, _T, _F = layout.W, layout.T, layout.FOCAL
 _FILTER = reference.FILTER

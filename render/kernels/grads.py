@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from render.kernels.jit import DOOR, helper, kernel, spread
+from recon.kernels.jit import DOOR, helper, kernel, spread
+from recon.kernels.simd import LANES
+from recon.kernels.simd_memory import load, load3, store_first, transpose
+from recon.kernels.simd_shuffle import thirds, triples
 from render.kernels.layout import scratch
 from render.kernels.sh import basis
-from render.kernels.simd import LANES
-from render.kernels.simd_memory import load, load3, store_first, transpose
-from render.kernels.simd_shuffle import thirds, triples
 from render.splats import SH_C0
 
 _GRAIN = 8192

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.kernels.jit import helper
 from render.kernels import reference
-from render.kernels.jit import helper
 
 CHUNK = 1024
 """Rows of splats per chunk; a multiple of 16."""

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from recon.kernels.jit import DOOR, spread
+from recon.kernels.simd import LANES
 from render.kernels.blend import PIXELS, blend, blend_backward
 from render.kernels.gradient import project_backward
 from render.kernels.grads import SPARE, ColumnGrads, ShFactors
-from render.kernels.jit import DOOR, spread
 from render.kernels.layout import BLOCK, CHUNK, MEMO, MOMENTS, RECORD, TILE, Visible
 from render.kernels.project import project
-from render.kernels.simd import LANES
 from render.kernels.tiles import TileLists, tile_lists
 
 F32 = NDArray[np.float32]

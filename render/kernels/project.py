@@ -11,11 +11,8 @@ import math
 
 import numpy as np
 
-from render.kernels import layout, reference
-from render.kernels.jit import helper, kernel
-from render.kernels.layout import CHUNK, MEMO, RECORD, scratch
-from render.kernels.sh import basis, direction_gradient
-from render.kernels.simd import (
+from recon.kernels.jit import helper, kernel
+from recon.kernels.simd import (
     LANES,
     absolute,
     fill,
@@ -31,7 +28,10 @@ from render.kernels.simd import (
     to_int,
     wide,
 )
-from render.kernels.simd_memory import load, load3, load4, load_first, peek, prefetch, store, transpose
+from recon.kernels.simd_memory import load, load3, load4, load_first, peek, prefetch, store, transpose
+from render.kernels import layout, reference
+from render.kernels.layout import CHUNK, MEMO, RECORD, scratch
+from render.kernels.sh import basis, direction_gradient
 from render.kernels.vecmath import LOG2E, exp, log2
 
 _W, _T, _F, _C, _LIMIT = layout.W, layout.T, layout.FOCAL, layout.CENTER, layout.LIMIT

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from render.kernels.jit import helper
-from render.kernels.simd import fill
-from render.kernels.simd_memory import load, store
+from recon.kernels.jit import helper
+from recon.kernels.simd import fill
+from recon.kernels.simd_memory import load, store
 
 _C0 = np.float32(math.sqrt(1 / (4 * math.pi)))
 _C1 = np.float32(math.sqrt(3 / (4 * math.pi)))

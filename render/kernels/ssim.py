@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recon.kernels.jit import DOOR, helper, kernel, spread, threads
+from recon.kernels.simd import LANES, absolute, fill, select
+from recon.kernels.simd_memory import load, load_bytes_first, load_first, store, store_first
+from recon.kernels.simd_shuffle import lane_sum, shifted
 from render.kernels import reference
-from render.kernels.jit import DOOR, helper, kernel, spread, threads
 from render.kernels.layout import scratch
-from render.kernels.simd import LANES, absolute, fill, select
-from render.kernels.simd_memory import load, load_bytes_first, load_first, store, store_first
-from render.kernels.simd_shuffle import lane_sum, shifted
 
 _HALF = reference.SSIM_SIZE // 2
 _GROUP = 4

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.kernels.jit import helper, kernel, spread, threads
+from recon.kernels.simd import LANES, fill, floor, lane_numbers, lowest_bit, mask_bits, maximum, minimum, root
+from recon.kernels.simd_memory import peek, poke, prefetch, store
 from render.kernels import layout
-from render.kernels.jit import helper, kernel, spread, threads
 from render.kernels.layout import CHUNK, RECORD, TILE, Visible, scratch
-from render.kernels.simd import LANES, fill, floor, lane_numbers, lowest_bit, mask_bits, maximum, minimum, root
-from render.kernels.simd_memory import peek, poke, prefetch, store
 
 _IX, _FX, _IY, _FY = layout.IX, layout.FX, layout.IY, layout.FY
 _SU, _SK, _SV, _LOG_O, _Z = layout.SU, layout.SK, layout.SV, layout.LOG_O, layout.Z

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from render.kernels.jit import helper
-from render.kernels.simd import float_bits, from_bits, to_float
+from recon.kernels.jit import helper
+from recon.kernels.simd import float_bits, from_bits, to_float
 
 LOG2E = 1 / math.log(2)
 _LN2 = math.log(2)

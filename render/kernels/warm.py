@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from recon.cameras import Cameras
+from recon.kernels.jit import cache_folder
 from render.kernels.adam import row_adam
 from render.kernels.ssim import photometric
 from render.rasterize import RowGrads, rasterize
 from render.splats import Splats
 
+CACHE = cache_folder(Path(__file__).parent)
+"""Where this machine's compiled kernels of this version of recon lie."""
 
-def run_all() -> None:
+
+def kernels_are_compiled() -> bool:
+    """Whether a whole warm_up() has been kept for this machine; if not, the first training step compiles for half a
+    minute.
+    """
+    return (CACHE / "complete").exists()
+
+
+def warm_up() -> None:
+    """Compile every kernel, or load it from the cache, by rendering and differentiating a scene of a few splats."""
+    _run_all()
+    (CACHE / "complete").touch()
+
+
+def _run_all() -> None:
     """Render, differentiate and update a few splats, in the types that training uses."""
     generator = torch.Generator().manual_seed(0)
     splats = Splats(

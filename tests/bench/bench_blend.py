@@ -30,14 +30,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
+from recon.kernels.simd import LANES
 from render.kernels import layout
 from render.kernels.adam import row_adam
 from render.kernels.blend import PIXELS, blend, blend_backward
-from render.kernels.jit import warm_up
 from render.kernels.pipeline import NAMES, column_gradients, padded, pair_moments, render_view, see
-from render.kernels.simd import LANES
 from render.kernels.ssim import photometric
 from render.kernels.tiles import tile_lists
+from render.kernels.warm import warm_up
 from tests.bench.common import cpu_seconds, record
 
 NOTHING = np.empty(0, np.float32)

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from render.kernels.simd import (
+from recon.kernels.simd import (
     F32,
     FLAGS,
     IR_ELEMENT,
@@ -26,8 +26,15 @@ from render.kernels.simd import (
 )
 
 
+def _data(context: Any, builder: Builder, kind: Any, array: Value) -> Value:
+    """The address of the first element of an array, or of what pointer() gave."""
+    if isinstance(kind, types.CPointer):
+        return array
+    return context.make_array(kind)(context, builder, array).data
+
+
 def _pointer(context: Any, builder: Builder, kind: Any, array: Value, index: Value, lanes: int) -> Value:
-    data = context.make_array(kind)(context, builder, array).data
+    data = _data(context, builder, kind, array)
     return builder.bitcast(builder.gep(data, [index]), ir.VectorType(IR_ELEMENT[kind.dtype], lanes).as_pointer())
 
 
@@ -48,13 +55,26 @@ def _int64(builder: Builder, number: int) -> Value:
 
 
 @emitter
+def pointer(typing: Any, array: Any) -> Any:
+    """The elements of a contiguous array, in order, for peek(), load() and gather(); it does not keep the array alive.
+
+    A helper that takes arrays counts its references to them, atomically, wherever its flow branches; pointers are free.
+    """
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
+@emitter
 def peek(typing: Any, array: Any, index: Any) -> Any:
     """array[index] of a contiguous 1-D array for index >= 0: Numba's own indexing spends instructions on negative
     ones.
     """
 
     def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        data = _data(context, builder, sig.args[0], args[0])
         return builder.load(builder.gep(data, [args[1]]))
 
     return array.dtype(array, types.int64), generate
@@ -305,3 +325,29 @@ def store_lane_sums(
         return context.get_dummy_value()
 
     return types.void(array, types.int64, *[F32] * 8), generate
+
+
+@emitter
+def gather(typing: Any, array: Any, index: Any) -> Any:
+    """Lane l is array[index[l]], of a contiguous 1-D array of 32 bits and an I32 of numbers >= 0. Bounds are the
+    caller's.
+    """
+
+    def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
+        wide_registers(builder)
+        data = _data(context, builder, sig.args[0], args[0])
+        kind, addresses = _vector_of(IR_ELEMENT[array.dtype]), _vector_of(ir.IntType(64))
+        base = broadcast(builder, builder.ptrtoint(data, ir.IntType(64)))
+        shift = ir.Constant(addresses, [2] * LANES)
+        address = builder.add(base, builder.shl(builder.sext(args[1], addresses), shift))
+        pointers = builder.inttoptr(address, _vector_of(data.type))
+        everywhere = ir.Constant(_vector_of(ir.IntType(1)), [1] * LANES)
+        name = f"llvm.masked.gather.v{LANES}{'f' if array.dtype is types.float32 else 'i'}32.v{LANES}p0"
+        function = _masked(context, builder, name, kind, [pointers.type, ir.IntType(32), everywhere.type, kind])
+        return builder.call(function, [pointers, ir.Constant(ir.IntType(32), 4), everywhere, ir.Constant(kind, None)])
+
+    return VECTOR_OF[array.dtype](array, index), generate
+
+
+def _vector_of(element: Any) -> ir.VectorType:
+    return ir.VectorType(element, LANES)

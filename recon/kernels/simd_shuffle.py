@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.errors import RequireLiteralValue
 
-from render.kernels.simd import FLAGS, LANES, Builder, Value, emitter, shuffle, wide_registers
+from recon.kernels.simd import FLAGS, LANES, Builder, Value, emitter, shuffle, wide_registers
 
 
 @emitter

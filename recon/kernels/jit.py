@@ -1,8 +1,8 @@
 """How the kernels are compiled, where they are kept, and how they share the machine's cores.
 
-Numba compiles each kernel on first use and keeps the machine code in a folder of the user's cache whose name is a hash
-of the kernels' sources and of the machine, so that neither an update of recon nor a move to another processor finds
-stale code. `warm_up()` compiles all of them.
+Numba compiles each kernel on first use and keeps the machine code in a folder of the user's cache, one for each package
+that has kernels. Its name is a hash of the kernels' sources and of the machine, so that neither an update of recon nor
+a move to another processor finds stale code.
 
 Kernels run without the GIL over ranges of tasks (chunks of splats, tiles, rows of pixels), and plain Python threads
 hand the ranges out. That needs no threading layer of Numba's: OpenMP's burns CPU time between kernels, and the work
@@ -12,6 +12,7 @@ many there are.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
@@ -36,10 +37,11 @@ DOOR = threading.RLock()
 _TASKS_PER_THREAD = 4
 
 
-def _cache_folder() -> Path:
+@functools.cache
+def cache_folder(package: Path) -> Path:
+    """Where this machine's compiled kernels of the package in the folder `package` lie, for its present sources."""
     digest = hashlib.sha256()
-    here = Path(__file__).parent
-    for source in sorted(here.glob("*.py")):
+    for source in sorted({*Path(__file__).parent.glob("*.py"), *package.glob("*.py")}):
         digest.update(f"{source} {source.stat().st_mtime_ns}".encode() + source.read_bytes())
     machine = (numba.__version__, llvmlite.__version__, platform.machine(), sys.version, config.CPU_NAME, _cpu_flags())
     digest.update(repr(machine).encode())
@@ -62,14 +64,10 @@ def _cpu_flags() -> str:
     return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
 
 
-CACHE = _cache_folder()
-"""Where this machine's compiled kernels of this version of recon lie."""
-
-
 def kernel(function: Callable) -> Any:
     """Compile a function that is called from Python: cached, without the GIL, IEEE division by zero."""
     outside = config.CACHE_DIR
-    config.CACHE_DIR = str(CACHE)  # read by Numba when it decorates
+    config.CACHE_DIR = str(cache_folder(Path(function.__code__.co_filename).parent))  # read by Numba when it decorates
     try:
         return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)(function)
     finally:
@@ -79,21 +77,6 @@ def kernel(function: Callable) -> Any:
 def helper(function: Callable) -> Any:
     """Compile a function that kernels call; it is always inlined."""
     return numba.njit(nogil=True, forceinline=True, error_model="numpy", fastmath=FAST)(function)
-
-
-def kernels_are_compiled() -> bool:
-    """Whether a whole warm_up() has been kept for this machine; if not, the first training step compiles for half a
-    minute.
-    """
-    return (CACHE / "complete").exists()
-
-
-def warm_up() -> None:
-    """Compile every kernel, or load it from the cache, by rendering and differentiating a scene of a few splats."""
-    from render.kernels import warm
-
-    warm.run_all()
-    (CACHE / "complete").touch()
 
 
 def threads() -> int:
