@@ -49,13 +49,14 @@ def run(verb: str, summary: str, argv: Sequence[str]) -> None:
 def main_job(args: Any, verb: str) -> None:
     """Run the main job for parsed arguments; with `view`, watch it, and stay until the viewer is closed."""
     workspace, progress = Workspace(args.workspace), TerminalProgress()
-    job = MAIN_JOB + tuple(name for name in ON_REQUEST if getattr(args, name, False))
+    job = _stages(args)
     _check_at_the_door(workspace, args, job)
     viewer, records = None, dict[str, Any]()
     try:
         with workspace.writing(verb):
             for name in job:
-                records[name] = _run_stage(workspace, name, args, progress, force=False)
+                if name in MAIN_JOB + ON_REQUEST or not _up_to_date(workspace, name):
+                    records[name] = _run_stage(workspace, name, args, progress, force=False)
                 if args.view and viewer is None:  # once the input has proved to be one
                     viewer = _spawn_viewer(args)
         _say_result(workspace, args.name, progress)
@@ -69,6 +70,18 @@ def main_job(args: Any, verb: str) -> None:
         if viewer is not None and viewer.poll() is None:
             viewer.terminate()
             viewer.wait()
+
+
+def _stages(args: Any) -> tuple[str, ...]:
+    """The main job and what is asked for beyond, each after the stages that its options need."""
+    asked = [name for name in ON_REQUEST if getattr(args, name, False)]
+    needs = [need for name in asked for need in STAGES[name].needs_for(take(resolve(STAGES[name].options), args))]
+    return tuple(dict.fromkeys((*MAIN_JOB, *needs, *asked)))
+
+
+def _up_to_date(workspace: Workspace, name: str) -> bool:
+    """Whether a result is there that nothing has overtaken, whatever its options: `recon run` has none for it."""
+    return workspace.record(name) is not None and not workspace.stale_inputs(name)
 
 
 def stage(verb: str, summary: str, argv: Sequence[str]) -> None:

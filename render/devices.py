@@ -25,7 +25,7 @@ def get_ready(device: str, job: Job) -> None:
     """Compile the CPU's kernels, or load them, so that no step of training pays for it; says so when it takes long."""
     if device != "cpu":
         return
-    from render.kernels.jit import kernels_are_compiled, warm_up
+    from render.kernels.warm import kernels_are_compiled, warm_up
 
     if kernels_are_compiled():
         warm_up()

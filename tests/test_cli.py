@@ -1,5 +1,6 @@
 """The command line: flags from Options, presets, exit codes, sentences instead of tracebacks."""
 
+import argparse
 import dataclasses
 import json
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recon import arguments, cli
+from recon import arguments, cli, commands
 from recon.arguments import InWorkspace, Named, Redo, WithInput, WithPreset, WithView
 from recon.commands import MAIN_JOB
 from recon.presets import PRESETS
@@ -242,3 +243,12 @@ def test_doctor_survives_what_it_looks_for(monkeypatch):
     assert not found["vector units"].ok
     assert "pip install" in found["CUDA"].advice
     assert found["threads"].ok
+
+
+def test_a_mesh_from_depth_maps_asks_for_these_first() -> None:
+    def order(**options: object) -> tuple[str, ...]:
+        return commands._stages(argparse.Namespace(**options))
+
+    assert order(mesh=False, mesh_from="depth") == MAIN_JOB
+    assert order(mesh=True, mesh_from="splats") == (*MAIN_JOB, "mesh")
+    assert order(mesh=True, mesh_from="depth") == (*MAIN_JOB, "depth", "mesh")

@@ -345,8 +345,8 @@ def test_compiling_comes_before_the_clock_starts_and_is_said(monkeypatch: pytest
             said.append(text)
 
     compiled = []
-    monkeypatch.setattr("render.kernels.jit.kernels_are_compiled", lambda: False)
-    monkeypatch.setattr("render.kernels.jit.warm_up", lambda: compiled.append(time.sleep(1.5)))
+    monkeypatch.setattr("render.kernels.warm.kernels_are_compiled", lambda: False)
+    monkeypatch.setattr("render.kernels.warm.warm_up", lambda: compiled.append(time.sleep(1.5)))
     capture, posed = capture_of(tmp_path)
     job = Job(tmp_path / "train", progress=Terminal())
     train_stage(capture, posed, replace(SMALL, steps=None, minutes=0.01), job)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.mesh.compiled import kernel, spread
+from recon.kernels.jit import kernel, spread
 from recon.mesh.volume import Volume
 from recon.mesh.volume_kernels import POINTS, SIDE, coordinate, find, key_of
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.cameras import Cameras
-from recon.mesh.compiled import kernel, spread
+from recon.kernels.jit import kernel, spread
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recon.cameras import Cameras
 from recon.errors import InputError
-from recon.mesh.compiled import kernel, spread
+from recon.kernels.jit import kernel, spread
 
 LOWEST_COSINE = 0.2
 """Surfaces seen more obliquely than this (78 degrees) are not measured: their z is an edge's, not a surface's."""

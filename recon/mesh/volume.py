@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recon.errors import InputError
 from recon.geometry import se3_inverse
-from recon.mesh.compiled import spread
+from recon.kernels.jit import spread
 from recon.mesh.views import DepthView, DepthViews, Measured, measured
 from recon.mesh.volume_kernels import POINTS, SIDE, allocate, fuse, insert_all
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recon.mesh.compiled import kernel
+from recon.kernels.jit import kernel
 
 SIDE = 8
 """Lattice points along a block's side."""

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.geometry import rotation_from_quat
+from recon.kernels.jit import DOOR, helper, kernel, spread
+from recon.kernels.simd import fill, floor, lane_numbers, mask_bits, maximum, minimum, select
+from recon.kernels.simd_memory import load, peek, store, store_first
 from render.kernels import layout, reference
-from render.kernels.jit import DOOR, helper, kernel, spread
 from render.kernels.layout import BLOCK, CHUNK, RECORD, TILE, scratch
-from render.kernels.simd import fill, floor, lane_numbers, mask_bits, maximum, minimum, select
-from render.kernels.simd_memory import load, peek, store, store_first
 from render.kernels.vecmath import exp2
 
 if TYPE_CHECKING:

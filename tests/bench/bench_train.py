@@ -22,7 +22,7 @@ from recon.job import Job
 from recon.reconstruction import Reconstruction
 from recon.sparse import Observations
 from render.evaluate import BACKGROUNDS, compare, render_view, write_png
-from render.kernels.jit import warm_up
+from render.kernels.warm import warm_up
 from render.options import TrainOptions
 from render.scenes import SCENES
 from render.stage_train import initial_scene, training_data
