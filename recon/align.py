@@ -92,7 +92,7 @@ def align(capture: Capture, reconstruction: Reconstruction, options: AlignOption
         world_from_sfm, world = _upright(model, found, ground)
     aligned = model.transformed(world_from_sfm, world)
     evidence = evidence_of(found, ground, keep, world_from_sfm.rotation[2])
-    evidence["focal_length_over_exif"] = focal_ratio(capture, model)
+    evidence["focal_length_over_exif"] = None if keep else focal_ratio(capture, model)
     write_colmap(aligned, job.folder / "sparse", SUFFIX)
     write_json(job.folder / "world.json", aligned.world.to_json() | {"evidence": evidence})
     job.metrics.update(metrics_of(aligned.world, evidence))

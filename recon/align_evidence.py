@@ -17,6 +17,8 @@ from recon.upright import Ground, Upright
 if TYPE_CHECKING:
     from recon.job import Job
 
+SCALE_DOUBT = 0.05
+"""Relative standard error of the scale from known distances from which on it is said."""
 FOCAL_DOUBT = 1.15
 """Factor between the found and the EXIF focal length from which on it is said: EXIF is good to a few percent."""
 
@@ -168,7 +170,12 @@ def tell(job: Job, found: Found, world: World, evidence: dict[str, Any]) -> None
     elif found.gps is not None or found.gps_names:
         job.warn(f"GPS is not used: {found.gps_reason}.")
     if world.scale == "arbitrary":
-        job.say("Give --known-distance for metres.")
+        job.say("For metres: `recon align --redo --known-distance ...`, two points whose distance you know.")
+    if found.known and found.known.error > SCALE_DOUBT:
+        job.warn(
+            f"The known distances give the scale to {100 * found.known.error:.1f} % only. Check the marks, or mark points that "
+            "lie further apart, in more photos."
+        )
     if found.upright and found.upright.held == "sideways":
         job.warn(
             "The photos seem to lie on their side; which side is up was guessed: photos look down more often than up."

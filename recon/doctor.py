@@ -126,6 +126,7 @@ def doctor(verb: str, summary: str, argv: Sequence[str]) -> int:
     import json
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from recon.arguments import parse
@@ -136,7 +137,11 @@ def doctor(verb: str, summary: str, argv: Sequence[str]) -> int:
         print(json.dumps([dataclasses.asdict(f) for f in found], indent=1))
     else:
         table = Table(box=None, show_header=False, pad_edge=False)
+        for _ in range(4):
+            table.add_column(overflow="fold")
         for f in found:
-            table.add_row("ok" if f.ok else "[red]missing[/]", f.subject, f.found, f.advice)
+            table.add_row(
+                "ok" if f.ok else "[red]missing[/]", *(escape(text) for text in (f.subject, f.found, f.advice))
+            )
         Console(highlight=False).print(table)
     return 0 if all(f.ok for f in found) else 2

@@ -43,7 +43,9 @@ class IngestOptions:
     """What ingest() may be told."""
 
     holdout: Literal["every8", "none"] = "every8"
-    """Which photos are kept from training to measure it: every 8th, or none. A data set's own split wins over every8."""
+    """Which photos are kept from training to measure it: every 8th of 16 photos or more, or none. A data set's own
+    split wins over every8.
+    """
     frames: int = 120
     """At most so many frames are picked from a video."""
     poses: Literal["keep", "ignore"] = "keep"
@@ -209,6 +211,8 @@ def capture_of(
     """The capture of usable photos that come without poses."""
     names = tuple(photo.name for photo in photos)
     split, protocol = make_split(names, options.holdout)
+    if options.holdout != "none" and "test" not in split:
+        job.say(f"The error of the result will not be measured: {protocol}.")
     capture = Capture(
         root=root,
         names=names,

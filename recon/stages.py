@@ -91,7 +91,7 @@ STAGES: dict[str, Stage] = {
             load="render.stage_train:load_scene",
             version=1,
             summary="Train a scene (Gaussian splats) and write scene.ply.",
-            check="render.stage_train:check_options",
+            check="render.options:check_options",
             named=True,
         ),
         Stage(

@@ -171,6 +171,7 @@ class Workspace:
         import filelock
 
         with system_errors(self.root):
+            made = not self.root.exists()
             self.root.mkdir(parents=True, exist_ok=True)
             if not self.exists and _is_foreign(self.root):
                 raise WorkspaceError(
@@ -198,6 +199,13 @@ class Workspace:
                 with contextlib.suppress(OSError):
                     (self.root / ".writer.json").unlink(missing_ok=True)
                 lock.release()
+                if made:
+                    self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        """Remove a workspace in which nothing was begun: its input was none."""
+        if {path.name for path in self.root.iterdir()} <= {".lock", "recon.json"}:
+            remove_tree(self.root)
 
     def _repair(self) -> None:
         """Finish what a kill cut short: a result that was whole takes its place, one put aside without a successor comes back."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from recon.errors import InputError
+from render.scenes import SCENES
+
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -44,6 +47,22 @@ class TrainOptions:
     """No loss where a photo's mask is black."""
     mattes: bool = True
     """Use the photos' alpha channels: train over random backgrounds. Off: photos with alpha are taken over black."""
+
+
+def check_options(options: TrainOptions) -> None:
+    """Raises InputError for values that training cannot work with."""
+    if options.scene not in SCENES:
+        raise InputError(f"There is no scene {options.scene!r}. Choose one of: {', '.join(SCENES)}.")
+    if options.steps is None and options.minutes is None:
+        raise InputError("Training needs an end: give --minutes or --steps.")
+    for name, least in (("steps", 1), ("splats", 1), ("sh_degree", 0), ("long_side", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} {value} is too small: expected {least} or more.")
+    if options.steps is None and options.minutes is not None and options.minutes <= 0:
+        raise InputError(f"--minutes {options.minutes} is no time to train in: expected more than 0.")
+    if options.sh_degree > 3:
+        raise InputError(f"--sh-degree {options.sh_degree} is too high: expected 0 to 3.")
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _key_figures(
         (number(metrics.get("splats")), "", "splats"),
         (number(metrics.get("long_side")), "px", "long side"),
         (number(metrics.get("steps")), "", "training steps"),
-        (span_of_time(train.get("wall_seconds")), "", "training time"),
+        (span_of_time(train.get("metrics", {}).get("seconds")), "", "training loop"),
         (f"{len(reconstruction.model.names)} of {len(capture)}", "", "photos placed"),
     ]
     return figures([item for item in items if item[0] != "–"])

@@ -45,7 +45,7 @@ def read_scene(path: Path, device: str = "cpu") -> Any:
     import torch
 
     from render.initial import SceneSetup
-    from render.scenes import SCENES
+    from render.scenes import config_of
 
     arrays = read_npz(path)
     try:
@@ -55,7 +55,7 @@ def read_scene(path: Path, device: str = "cpu") -> Any:
             raise WorkspaceError(f"{path} is of a newer recon (format {head['format']}): update recon to read it.")
         setup = SceneSetup(**head["setup"], world=world, device=device)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        scene = SCENES[head["scene"]](**head["config"]).load(setup, tensors)
+        scene = config_of(head["scene"])(**head["config"]).load(setup, tensors)
     except (KeyError, TypeError, ValueError) as error:
         raise WorkspaceError(f"{path} is damaged ({error}). Run `recon train` with --redo.") from error
     scene.info = head["info"]

@@ -37,10 +37,10 @@ from render.initial import (
     training_points,
     view_width,
 )
-from render.options import TrainOptions
+from render.options import TrainOptions, check_options
 from render.scene import SplatScene, TrainEvent
 from render.scene_file import read_npz, read_scene, save_scene
-from render.scenes import SCENES
+from render.scenes import config_of
 from render.train import Training, effective_long_side, prepare, resolution_plan, train, training_psnr
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def train_stage(capture: Capture, reconstruction: Reconstruction, options: Train
     get_ready(pick_device(options.device), job)
     dataset = training_data(capture, reconstruction, options, job.scratch)
     init = initial_scene(reconstruction, dataset, options)
-    run = prepare(SCENES[options.scene](), init, dataset, options)
+    run = prepare(config_of(options.scene)(), init, dataset, options)
     run.scene.info = {"scene": options.scene, "background": (0.0, 0.0, 0.0)}
     watcher = _Watcher(run, job, _fingerprint(options, dataset))
     watcher.resume()
@@ -72,22 +72,6 @@ def train_stage(capture: Capture, reconstruction: Reconstruction, options: Train
                 watcher.checkpoint()
                 raise KeyboardInterrupt
     return _finish(run, job)
-
-
-def check_options(options: TrainOptions) -> None:
-    """Raises InputError for values that training cannot work with."""
-    if options.scene not in SCENES:
-        raise InputError(f"There is no scene {options.scene!r}. Choose one of: {', '.join(SCENES)}.")
-    if options.steps is None and options.minutes is None:
-        raise InputError("Training needs an end: give --minutes or --steps.")
-    for name, least in (("steps", 1), ("splats", 1), ("sh_degree", 0), ("long_side", 0)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name.replace('_', '-')} {value} is too small: expected {least} or more.")
-    if options.steps is None and options.minutes is not None and options.minutes <= 0:
-        raise InputError(f"--minutes {options.minutes} is no time to train in: expected more than 0.")
-    if options.sh_degree > 3:
-        raise InputError(f"--sh-degree {options.sh_degree} is too high: expected 0 to 3.")
 
 
 def training_data(capture: Capture, reconstruction: Reconstruction, options: TrainOptions, folder: Path) -> Dataset:
@@ -224,7 +208,9 @@ def _finish(run: Training, job: Job) -> SplatScene:
         moved = run.poses.refined()
         save_npz(job.folder / "cameras.npz", names=names, cam_from_world=moved, K=cameras.K, size=cameras.size)
     (job.folder / "preview.npz").unlink(missing_ok=True)
-    job.metrics.update(scene.info | {"seconds": round(run.pace.spent, 2), "schedule": run.realised})
+    job.metrics.update(
+        scene.info | {"device": run.device, "seconds": round(run.pace.spent, 2), "schedule": run.realised}
+    )
     return scene
 
 

@@ -135,12 +135,12 @@ def write_scene(path: Path, columns: dict[str, NDArray[np.float32]], world: Worl
 
     from render.initial import SceneSetup
     from render.scene_file import save_scene
-    from render.scenes import SCENES
+    from render.scenes import config_of
 
     path.parent.mkdir(parents=True, exist_ok=True)
     degree = round(columns["sh"].shape[1] ** 0.5) - 1
     setup = SceneSetup(extent=3.3, near=0.03, splats=len(columns["mean"]), sh_degree=degree, world=world)
-    scene = SCENES["gs"]().load(setup, {name: torch.from_numpy(column) for name, column in columns.items()})
+    scene = config_of("gs")().load(setup, {name: torch.from_numpy(column) for name, column in columns.items()})
     scene.info = {"scene": "gs", "background": [0, 0, 0], "splats": setup.splats, "steps": 100, "long_side": max(SIZE)}
     save_scene(path, scene)
 

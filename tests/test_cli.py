@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recon import arguments, cli, commands
+from recon import arguments, cli, commands, doctor
 from recon.arguments import InWorkspace, Named, Redo, WithInput, WithPreset, WithView
 from recon.commands import MAIN_JOB
 from recon.presets import PRESETS
@@ -234,8 +234,6 @@ def test_doctor_says_what_is_there():
 
 
 def test_doctor_survives_what_it_looks_for(monkeypatch):
-    from recon import doctor
-
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     monkeypatch.setitem(sys.modules, "llvmlite.binding", None)
     found = {finding.subject: finding for finding in doctor.findings()}
@@ -252,3 +250,25 @@ def test_a_mesh_from_depth_maps_asks_for_these_first() -> None:
     assert order(mesh=False, mesh_from="depth") == MAIN_JOB
     assert order(mesh=True, mesh_from="splats") == (*MAIN_JOB, "mesh")
     assert order(mesh=True, mesh_from="depth") == (*MAIN_JOB, "depth", "mesh")
+
+
+def test_doctor_prints_brackets_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = doctor._optional("no_such_module", "HEIC photos", "heic")
+    monkeypatch.setattr(doctor, "findings", lambda: [missing])
+    assert doctor.doctor("doctor", "", []) == 0
+    assert "recon-scene[heic]" in "".join(capsys.readouterr().out.split())
+
+
+def test_an_input_that_is_none_leaves_no_folder(tmp_path: Path) -> None:
+    done = recon("run", "absent", "-w", "w", cwd=tmp_path)
+    assert done.returncode == 2 and not (tmp_path / "w").exists()
+    (tmp_path / "mine").mkdir()
+    recon("run", "absent", "-w", "mine", cwd=tmp_path)
+    assert (tmp_path / "mine").is_dir(), "the user's own folder is gone"
+
+
+def test_options_are_checked_before_anything_heavy_is_imported() -> None:
+    code = "import sys, render.options, recon.commands; sys.exit(int(bool({'torch', 'numba', 'pycolmap'} & set(sys.modules))))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

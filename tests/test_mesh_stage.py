@@ -27,7 +27,7 @@ from render.initial import SceneSetup
 from render.kernels import reference
 from render.mesh_views import TrainingPhotos
 from render.rasterize import rasterize
-from render.scenes import SCENES
+from render.scenes import config_of
 from render.splats import SH_C0, Splats
 from tests.fabricate import fabricate
 from tests.mesh_scenes import cube, exact_views, sphere_t
@@ -62,7 +62,7 @@ def trained():
     columns = shell().columns()
     count = len(columns["mean"])
     setup = SceneSetup(extent=3.3, near=0.03, splats=count, sh_degree=0, world=World(up="estimated"))
-    built = SCENES["gs"]().load(setup, columns)
+    built = config_of("gs")().load(setup, columns)
     built.info = {"scene": "gs", "background": [0, 0, 0], "splats": count, "steps": 1, "long_side": max(SIZE)}
     return built
 

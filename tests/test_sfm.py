@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -309,6 +310,20 @@ def test_a_model_cut_short_by_a_full_disk_is_noticed(odd: tuple, tmp_path: Path)
             worker.check_written(model, folder)
         (folder / name).write_bytes(whole)
     worker.check_written(model, folder)
+
+
+def test_models_numbered_otherwise_than_their_folders_are_no_full_disk(odd: tuple, tmp_path: Path) -> None:
+    import pycolmap
+
+    first = pycolmap.Reconstruction(odd[2].scratch / "final")
+    second = pycolmap.Reconstruction(first)
+    second.deregister_frame(second.image(second.reg_image_ids()[0]).frame_id)
+    save_model(first, tmp_path / "1")
+    save_model(second, tmp_path / "0")
+    worker._check_all({0: first, 1: second}, str(tmp_path))
+    shutil.rmtree(tmp_path / "0")
+    with pytest.raises(OSError, match="No space"):
+        worker._check_all({0: first, 1: second}, str(tmp_path))
 
 
 def test_how_photos_are_matched(tmp_path: Path, odd: tuple) -> None:

@@ -155,25 +155,29 @@ def _triangulate(database: str, model: str, out: str, settings: dict[str, Any]) 
 
 
 def _check_all(models: dict[int, pycolmap.Reconstruction], out: str) -> None:
-    """Models stand in folders 0, 1, ...; one that was gone on with stands in `out` itself."""
-    for number, model in models.items():
-        folder = Path(out) / str(number)
-        check_written(model, folder if folder.is_dir() else Path(out))
+    """Models stand in folders 0, 1, ..., one that was gone on with in `out` itself; mappers may number them otherwise than
+    they return them. Raises OSError (ENOSPC) when one of them is in no folder.
+    """
+    found = [_content(path.parent) for path in Path(out).glob("**/images.bin")]
+    if any(_content(model) not in found for model in models.values()):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), out)
 
 
 def check_written(model: pycolmap.Reconstruction, folder: Path) -> None:
     """Raises OSError (ENOSPC) when the files do not hold the model: pycolmap does not notice a disk that gets full."""
+    if _content(folder) != _content(model):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def _content(model: pycolmap.Reconstruction | Path) -> tuple[list[int], int, int] | None:
+    """Photos, points and observations of a model in memory or in a folder; None where its files are cut short."""
     import pycolmap
 
-    def content(m: pycolmap.Reconstruction) -> tuple[list[int], int, int]:
-        return sorted(m.reg_image_ids()), m.num_points3D(), m.compute_num_observations()
-
     try:
-        whole = content(pycolmap.Reconstruction(folder)) == content(model)
-    except (RuntimeError, ValueError, IndexError, MemoryError):  # what pycolmap raises on files cut short
-        whole = False
-    if not whole:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        m = pycolmap.Reconstruction(model) if isinstance(model, Path) else model
+    except (RuntimeError, ValueError, IndexError, MemoryError):  # what pycolmap raises then
+        return None
+    return sorted(m.reg_image_ids()), m.num_points3D(), m.compute_num_observations()
 
 
 VERBS: dict[str, Callable[..., None]] = {

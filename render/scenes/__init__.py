@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from render.scenes.gs import GsConfig
+from typing import Any
 
-SCENES = {"gs": GsConfig}
+from recon.stages import resolve
+
+SCENES = {"gs": "render.scenes.gs:GsConfig"}
+""""module:class" of the config; strings, so that reading the names imports nothing."""
+
+
+def config_of(name: str) -> Any:
+    """The config class of a representation."""
+    return resolve(SCENES[name])

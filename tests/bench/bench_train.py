@@ -24,7 +24,7 @@ from recon.sparse import Observations
 from render.evaluate import BACKGROUNDS, compare, render_view, write_png
 from render.kernels.warm import warm_up
 from render.options import TrainOptions
-from render.scenes import SCENES
+from render.scenes import config_of
 from render.stage_train import initial_scene, training_data
 from render.train import prepare, train
 
@@ -143,7 +143,7 @@ def run(
     (OUT / "train").mkdir(parents=True, exist_ok=True)
     data = training_data(capture, reconstruction, options, OUT / "train")
     init = initial_scene(reconstruction, data, options)
-    training = prepare(SCENES[options.scene](**config), init, data, options, clock=cpu_seconds)
+    training = prepare(config_of(options.scene)(**config), init, data, options, clock=cpu_seconds)
     training.scene.info = {"background": (0.0, 0.0, 0.0), "long_side": int(data.cameras.size.max())}
     for _ in train(training):
         pass
