@@ -19,7 +19,7 @@ from recon.mesh.marching import extract, triangle_table
 from recon.mesh.options import MeshOptions, mesh_needs
 from recon.mesh.picture import picture
 from recon.mesh.raster import look, visible
-from recon.mesh.simplify import decimate, smooth
+from recon.mesh.simplify import decimate, decimate_parts, smooth, worth_of_faces
 from recon.mesh.texture import paint
 from recon.mesh.view_choice import candidates, choose
 from recon.mesh.views import DepthView
@@ -240,6 +240,18 @@ def test_a_budget_of_ten_holds_for_many_parts(ball):
     assert 0 < len(triangles) <= 10
     with pytest.raises(InputError, match="too few"):
         decimate(xyz, faces, 3)
+
+
+def test_a_near_part_gets_more_triangles_than_a_far_one(ball):
+    xyz, faces = ball
+    two = np.concatenate([0.5 * xyz + [1.5, 0, 0], 0.5 * xyz - [20, 0, 0]]).astype(np.float32)
+    both = np.concatenate([faces, faces + len(xyz)])
+    near = cameras_around()[np.array([8])]  # at (3, 0, 0)
+    points, triangles = decimate_parts(two, both, 1000, worth_of_faces(two, both, near))
+    first = points[triangles[:, 0], 0] > 0
+    assert len(triangles) <= 1000 and first.sum() > 0.8 * len(triangles) > 0
+    for budget in (4, 30, 10_000_000):
+        assert 0 < len(decimate_parts(two, both, budget, worth_of_faces(two, both, near))[1]) <= budget
 
 
 def test_the_rasteriser_sees_the_sphere_where_it_is(ball):
