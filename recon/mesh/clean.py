@@ -62,7 +62,7 @@ def seen_faces(xyz: NDArray, faces: NDArray, cameras: Cameras, slack: float, lea
         corner = np.zeros(len(xyz), bool)
         corner[faces[front].ravel()] = True
         count += corner & visible(camera, look(camera, xyz, faces), xyz, slack)
-    return (count[faces] >= least_views).any(1)
+    return np.asarray((count[faces] >= least_views).any(1), bool)
 
 
 def facing(camera: Cameras, xyz: NDArray, faces: NDArray, normal: NDArray) -> NDArray[np.bool_]:
