@@ -101,7 +101,7 @@ def test_marching_cubes_of_noise_has_no_cracks():
     field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = 0.7
     corner = np.array([[x, y, z] for x in (0, 8) for y in (0, 8) for z in (0, 8)])
     tsdf = np.stack([field[z : z + 8, y : y + 8, x : x + 8].ravel() for x, y, z in corner])
-    volume = Volume(1.0, found, keys, number, tsdf, np.ones((8, POINTS), np.float32), 1)
+    volume = Volume(1.0, found, keys, number, tsdf, np.ones((8, POINTS), np.float32))
     xyz, faces = extract(volume, 0.5)
     assert len(faces) > 2000
     edges = edges_of(faces)
