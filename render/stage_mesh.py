@@ -121,4 +121,4 @@ def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> None:
 
 def _unit(world: World) -> str:
     """What lengths are in, in words."""
-    return "m" if world.scale == "metric" else "scene units (no scale is known)"
+    return "m" if world.scale == "metric" else "scene units"
