@@ -22,7 +22,7 @@ from recon.mesh import Mesh, area, save_mesh, some_surface
 from recon.mesh.clean import clean, drop_small_parts, holes, is_closed
 from recon.mesh.marching import extract
 from recon.mesh.options import MeshOptions
-from recon.mesh.simplify import decimate, smooth
+from recon.mesh.simplify import decimate_parts, smooth, worth_of_faces
 from recon.mesh.texture import paint
 from recon.mesh.views import DepthViews
 from recon.mesh.volume import build_volume
@@ -93,7 +93,7 @@ def _clean(fused: Surface, cameras: Cameras, voxel: float, options: MeshOptions,
         faces = fused["faces"][drop_small_parts(fused["xyz"], fused["faces"], options.least_part)]
         xyz = smooth(fused["xyz"], faces, options.smoothing)
         if options.faces:
-            xyz, faces = decimate(xyz, faces, options.faces)
+            xyz, faces = decimate_parts(xyz, faces, options.faces, worth_of_faces(xyz, faces, cameras))
         xyz, faces = clean(xyz, faces, cameras, SLACK * voxel, options.least_part)
         some_surface(faces)
     return {"xyz": xyz.astype(np.float32), "faces": faces}
@@ -121,4 +121,4 @@ def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> None:
 
 def _unit(world: World) -> str:
     """What lengths are in, in words."""
-    return "m" if world.scale == "metric" else "scene units (no scale is known)"
+    return "m" if world.scale == "metric" else "scene units"

@@ -19,7 +19,7 @@ from recon.mesh.marching import extract, triangle_table
 from recon.mesh.options import MeshOptions, mesh_needs
 from recon.mesh.picture import picture
 from recon.mesh.raster import look, visible
-from recon.mesh.simplify import decimate, smooth
+from recon.mesh.simplify import decimate, decimate_parts, smooth, worth_of_faces
 from recon.mesh.texture import paint
 from recon.mesh.view_choice import candidates, choose
 from recon.mesh.views import DepthView
@@ -101,7 +101,7 @@ def test_marching_cubes_of_noise_has_no_cracks():
     field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = 0.7
     corner = np.array([[x, y, z] for x in (0, 8) for y in (0, 8) for z in (0, 8)])
     tsdf = np.stack([field[z : z + 8, y : y + 8, x : x + 8].ravel() for x, y, z in corner])
-    volume = Volume(1.0, found, keys, number, tsdf, np.ones((8, POINTS), np.float32), 1)
+    volume = Volume(1.0, found, keys, number, tsdf, np.ones((8, POINTS), np.float32))
     xyz, faces = extract(volume, 0.5)
     assert len(faces) > 2000
     edges = edges_of(faces)
@@ -240,6 +240,18 @@ def test_a_budget_of_ten_holds_for_many_parts(ball):
     assert 0 < len(triangles) <= 10
     with pytest.raises(InputError, match="too few"):
         decimate(xyz, faces, 3)
+
+
+def test_a_near_part_gets_more_triangles_than_a_far_one(ball):
+    xyz, faces = ball
+    two = np.concatenate([0.5 * xyz + [1.5, 0, 0], 0.5 * xyz - [20, 0, 0]]).astype(np.float32)
+    both = np.concatenate([faces, faces + len(xyz)])
+    near = cameras_around()[np.array([8])]  # at (3, 0, 0)
+    points, triangles = decimate_parts(two, both, 1000, worth_of_faces(two, both, near))
+    first = points[triangles[:, 0], 0] > 0
+    assert len(triangles) <= 1000 and first.sum() > 0.8 * len(triangles) > 0
+    for budget in (4, 30, 10_000_000):
+        assert 0 < len(decimate_parts(two, both, budget, worth_of_faces(two, both, near))[1]) <= budget
 
 
 def test_the_rasteriser_sees_the_sphere_where_it_is(ball):

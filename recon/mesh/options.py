@@ -23,7 +23,7 @@ class MeshOptions:
     """Longer side of the texture, pixels; 0 colours the vertices instead."""
     smoothing: int = 10
     """Rounds of smoothing that shrink nothing (Taubin); 0: none."""
-    least_part: float = 0.002
+    least_part: float = 0.005
     """Parts that hang together and have less than this share of the largest one's area are dropped."""
     level_exposure: bool = True
     """Bring the photos to one exposure before their colours are used."""

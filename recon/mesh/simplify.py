@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.cameras import Cameras
 from recon.errors import InputError
-from recon.mesh import without_unused
-from recon.mesh.clean import edges_of
+from recon.mesh import face_normals, without_unused
+from recon.mesh.clean import edges_of, face_components
 
 LAMBDA, MU = 0.5, -0.53
 """Taubin's two steps: one shrinks, the other inflates; what is left is a low pass."""
+LEAST_OF_A_PART = 12
+"""Triangles; a part whose share is smaller is left out."""
 
 
 def smooth(xyz: NDArray, faces: NDArray, rounds: int) -> NDArray[np.float32]:
@@ -69,6 +72,45 @@ def decimate(xyz: NDArray, faces: NDArray, budget: int) -> tuple[NDArray[np.floa
     if len(triangles) == 0 or len(triangles) > budget:
         return _box(xyz, budget)
     return _tidy(points, triangles)
+
+
+def decimate_parts(
+    xyz: NDArray, faces: NDArray, budget: int, worth: NDArray
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """decimate() part by part, each with its share of the budget by the sum of its faces' worth f64[F].
+
+    A whole scene at once would spend its triangles on the ragged borders of what was seen badly, which no collapse removes.
+    """
+    if len(faces) <= budget:
+        return _tidy(xyz, faces)
+    part = face_components(faces, len(xyz))
+    total = np.bincount(part, worth)
+    order = np.argsort(part, kind="stable")
+    starts = np.searchsorted(part[order], np.arange(len(total) + 1))
+    points, triangles, count, left, rest = [], [], 0, budget, float(total.sum())
+    for i in np.argsort(-total, kind="stable"):  # what a part leaves over goes to those after it
+        share = int(left * min(1.0, total[i] / max(rest, 1e-300)))
+        rest -= float(total[i])
+        if share < LEAST_OF_A_PART:
+            continue
+        own, own_faces, _ = without_unused(xyz, faces[order[starts[i] : starts[i + 1]]])
+        own, own_faces = decimate(own, own_faces, share)
+        points.append(own)
+        triangles.append(own_faces + count)
+        count, left = count + len(own), left - len(own_faces)
+    if not points:
+        return decimate(xyz, faces, budget)
+    return np.concatenate(points), np.concatenate(triangles)
+
+
+def worth_of_faces(xyz: NDArray, faces: NDArray, cameras: Cameras) -> NDArray[np.float64]:
+    """f64[F], about how many pixels each face covers in a photo where nothing hides it, mean over the cameras."""
+    middle = xyz[faces].mean(1, dtype=np.float64)
+    near = np.zeros(len(faces))
+    for center, k in zip(cameras.centers, cameras.K, strict=True):
+        away = middle - center
+        near += k[0, 0] ** 2 / np.maximum(np.einsum("fi,fi->f", away, away), 1e-12)
+    return near * np.linalg.norm(face_normals(xyz, faces), axis=1) / (2 * len(cameras))
 
 
 def clustered(xyz: NDArray, faces: NDArray, cells: float) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

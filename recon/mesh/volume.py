@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recon.errors import InputError
 from recon.geometry import se3_inverse
 from recon.kernels.jit import spread
-from recon.mesh.views import DepthView, DepthViews, Measured, measured
+from recon.mesh.views import DepthViews, Measured, measured
 from recon.mesh.volume_kernels import POINTS, SIDE, allocate, fuse, insert_all
 
 MOST_BLOCKS = 100_000
@@ -47,8 +47,6 @@ class Volume:
     """f32[B, POINTS], distance to the surface / band, 1 at most; positive in front of it."""
     total: NDArray[np.float32]
     """f32[B, POINTS], sum of weights; 0 = never seen."""
-    views: int
-    """How many views were fused."""
 
 
 def pixel_width(views: DepthViews) -> float:
@@ -140,9 +138,4 @@ def _fused(views: DepthViews, voxel: float, found: NDArray, keys: NDArray, numbe
         m = measured(view)
         images = (m.z, m.weight, m.slope, m.cam_from_world, m.K)
         spread(fuse, len(found), found, *images, voxel, BAND * voxel, _farthest(voxel, m), tsdf, total)
-    return Volume(voxel, found, keys, number, tsdf, total, len(views))
-
-
-def views_of(*views: DepthView) -> DepthViews:
-    """A few views that are in memory anyway."""
-    return views
+    return Volume(voxel, found, keys, number, tsdf, total)
