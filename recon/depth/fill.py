@@ -16,9 +16,9 @@ lie behind it.
 
 @kernel
 def _fill(start, stop, plane, known, rgb, epipoles, sigma, quantile, out):
-    """out f32[3, H, W] of the holes in rows start .. stop: the weighted `quantile` of inverse depth at
-    the pixel, over the nearest known planes either way along the sources' epipolar lines. A plane weighs more when it
-    is near and its pixel has the same colour.
+    """out f32[3, H, W] of the holes in rows start .. stop: the weighted `quantile` of inverse depth at the
+    pixel, over the nearest known planes either way along the sources' epipolar lines. A plane weighs more when it is
+    near and its pixel has the same colour.
     """
     height, width = known.shape
     count = 2 * epipoles.shape[0]
@@ -33,11 +33,11 @@ def _fill(start, stop, plane, known, rgb, epipoles, sigma, quantile, out):
                 dx, dy = e[0] - x * e[2], e[1] - y * e[2]
                 size = (1 - 2 * (k % 2)) / max(abs(dx), abs(dy), np.float32(1e-12))
                 u, v, far = x, y, 0
-                while 0 <= u < width and 0 <= v < height and not known[v, u]:
-                    far += 1
+                while 0 <= u < width and 0 <= v < height and not known[v, u] and far < width + height:
+                    far += 1  # its bound is for the epipole itself, from where no line leads away
                     u, v = x + np.int64(np.rint(far * dx * size)), y + np.int64(np.rint(far * dy * size))
                 weight[k] = 0
-                if 0 <= u < width and 0 <= v < height:
+                if 0 <= u < width and 0 <= v < height and known[v, u]:
                     apart = np.float32(0)
                     for c in range(3):
                         apart += abs(np.float32(rgb[y, x, c]) - np.float32(rgb[v, u, c]))

@@ -62,7 +62,9 @@ class Stereo:
         _check(model, views, job)
         size = fit_size(model.cameras.size, options.depth_long_side)
         poses = [model.cameras.cam_from_world.tolist(), model.cameras.K.tolist(), size.tolist()]
-        label = sha256_json([asdict(options), model.names, poses])[:16]
+        paths = [reconstruction.image_path(name) for name in model.names]
+        written = [path.stat().st_mtime_ns if path.is_file() else 0 for path in paths]
+        label = sha256_json([asdict(options), model.names, poses, written])[:16]
         folder = job.scratch / f"stereo_{label}"
         return Stereo(reconstruction, model, model.cameras.resized(size), views, options, job, folder)
 
