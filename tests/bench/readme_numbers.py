@@ -33,15 +33,18 @@ SFM = {"herz-jesu": "Herz-Jesus-P25", "temple": "templeRing", "fountain": "fount
 
 
 def training(record: Record) -> Iterator[Row]:
-    """One row a budget of CPU seconds."""
+    """All budgets of CPU seconds in one row."""
+    budgets, psnr, ssim = [], [], []
     for value in record["values"]:
-        psnr, ssim = [r["psnr"] for r in value["runs"]], [r["ssim"] for r in value["runs"]]
-        spread = f" ± {stdev(psnr):.2f}" if len(psnr) > 1 else ""
-        splats = round(mean(r["splats"] for r in value["runs"]) / 1000)
-        yield (
-            f"{CAPTURES[record['name']]}: {value['budget']:g} CPU s of training",
-            f"{mean(psnr):.2f}{spread} dB, SSIM {mean(ssim):.3f}, {splats}k splats",
-        )
+        found = [r["psnr"] for r in value["runs"]]
+        spread = f" ± {stdev(found):.2f}" if len(found) > 1 else ""
+        budgets.append(f"{value['budget']:g}")
+        psnr.append(f"{mean(found):.2f}{spread}")
+        ssim.append(f"{mean(r['ssim'] for r in value['runs']):.3f}")
+    yield (
+        f"{CAPTURES[record['name']]}: after {', '.join(budgets)} CPU s of training",
+        f"{', '.join(psnr)} dB; SSIM {', '.join(ssim)}",
+    )
 
 
 def whole_run(record: Record) -> Iterator[Row]:
@@ -54,15 +57,19 @@ def whole_run(record: Record) -> Iterator[Row]:
 
 
 def structure(record: Record) -> Iterator[Row]:
-    """Photos placed, and errors against published cameras, of each capture."""
+    """Photos placed, and errors against published cameras where there are some."""
+    placed = []
     for name, v in record["values"].items():
-        if isinstance(v, dict) and "photos" in v:
-            error = (
-                f"; centres {v['center_percent']:.3f} % of the extent, rotations {v['rotation_deg']:.2f}°"
-                if "center_percent" in v
-                else ""
-            )
-            yield f"cameras of {SFM.get(name, name)}", f"{v['registered']:g} of {v['photos']} photos placed{error}"
+        if not isinstance(v, dict) or "photos" not in v:
+            continue
+        title, count = SFM.get(name, name), f"{v['registered']:g} of {v['photos']}"
+        if "center_percent" in v:
+            error = f"centres {v['center_percent']:.3f} % of the extent, rotations {v['rotation_deg']:.2f}°"
+            yield f"cameras of {title}", f"{count} photos placed; {error}"
+        else:
+            placed.append(f"{title} {count}")
+    if placed:
+        yield "photos placed of other captures", ", ".join(placed)
     ratio = record["values"].get("fox, CPU seconds over plain")
     if ratio:
         yield "CPU time of `recon sfm` on fox beside plain pycolmap with as many features", f"{ratio:.2f} of it"
