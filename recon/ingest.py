@@ -84,6 +84,8 @@ def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> C
     if found.note:
         job.warn(found.note)
     capture = READERS[found.kind](found, options, job)
+    if options.holdout != "none" and not capture.test.any():
+        job.say(f"The error of the result will not be measured: {capture.protocol}.")
     job.metrics |= {
         "photos": len(capture),
         "test": int(capture.test.sum()),
@@ -211,8 +213,6 @@ def capture_of(
     """The capture of usable photos that come without poses."""
     names = tuple(photo.name for photo in photos)
     split, protocol = make_split(names, options.holdout)
-    if options.holdout != "none" and "test" not in split:
-        job.say(f"The error of the result will not be measured: {protocol}.")
     capture = Capture(
         root=root,
         names=names,
