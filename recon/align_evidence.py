@@ -169,6 +169,8 @@ def tell(job: Job, found: Found, world: World, evidence: dict[str, Any]) -> None
             )
     elif found.gps is not None or found.gps_names:
         job.warn(f"GPS is not used: {found.gps_reason}.")
+    if evidence["frame"] == "kept as given" and world.up == "unknown":
+        job.say("Up is taken as given with the cameras; `recon align --redo --up estimate` finds it from the photos.")
     if world.scale == "arbitrary":
         job.say("For metres: `recon align --redo --known-distance ...`, two points whose distance you know.")
     if found.known and found.known.error > SCALE_DOUBT:
