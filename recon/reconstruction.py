@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recon.errors import InputError
 from recon.sparse import SparseModel
 
 SUFFIX = ".png"
@@ -32,3 +37,30 @@ class Reconstruction:
         """The mask of the undistorted photo, or None where every pixel counts."""
         path = self.masks / f"{name}{SUFFIX}" if self.masks else None
         return path if path and path.is_file() else None
+
+
+def shrink(image: NDArray, size: ArrayLike) -> NDArray[Any]:
+    """An image [H, W(, C)] averaged over area to `size` (width, height); unchanged when it has that size already."""
+    import cv2
+
+    width, height = (int(s) for s in np.asarray(size))
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """u8[H, W, C], C = 3 or 4, in the order RGB(A)."""
+    import cv2
+
+    image: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise InputError(f"{path} cannot be read. It belongs to the reconstruction: run `recon sfm` with --redo.")
+    if image.dtype != np.uint8:
+        image = (image / 257).round().astype(np.uint8)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.shape[2] < 3:
+        image = np.repeat(image[..., :1], 3, -1)
+    order = [2, 1, 0, 3][: image.shape[2]]
+    return np.ascontiguousarray(image[..., order])

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.cameras import Cameras, fit_size
-from recon.errors import InputError
 from recon.files import atomic_write, sha256_json
 from recon.geometry import Array
+from recon.reconstruction import read_image, shrink
 
 if TYPE_CHECKING:
     from recon.reconstruction import Reconstruction
@@ -48,39 +48,12 @@ class Photo:
 
 def read_photo(reconstruction: Reconstruction, name: str, size: Sequence[int], *, masks: bool = True) -> Photo:
     """A photo resized by area to `size` (width, height), in float precision. Raises InputError when it cannot be read."""
-    image = _read(reconstruction.image_path(name))
+    image = read_image(reconstruction.image_path(name))
     rgb, alpha = _premultiplied(image)
     matte = shrink(alpha / 255, size) if image.shape[2] == 4 else None
     path = reconstruction.mask_path(name) if masks else None
-    mask = None if path is None else (shrink(_read(path)[..., 0], size) >= MASK_THRESHOLD).astype(np.float32)
+    mask = None if path is None else (shrink(read_image(path)[..., 0], size) >= MASK_THRESHOLD).astype(np.float32)
     return Photo(shrink(rgb / 255, size), matte, mask)
-
-
-def shrink(image: NDArray, size: Sequence[int]) -> NDArray[Any]:
-    """An image [H, W(, C)] averaged over area to `size` (width, height); unchanged when it has that size already."""
-    import cv2
-
-    width, height = (int(s) for s in size)
-    if image.shape[:2] == (height, width):
-        return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    """u8[H, W, C], C = 3 or 4, in the order RGB(A)."""
-    import cv2
-
-    image: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise InputError(f"{path} cannot be read. It belongs to the reconstruction: run `recon sfm` with --redo.")
-    if image.dtype != np.uint8:
-        image = (image / 257).round().astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.shape[2] < 3:
-        image = np.repeat(image[..., :1], 3, -1)
-    order = [2, 1, 0, 3][: image.shape[2]]
-    return np.ascontiguousarray(image[..., order])
 
 
 @dataclass(frozen=True)
@@ -179,9 +152,9 @@ def _write_levels(
     with contextlib.ExitStack() as stack:
         streams = {path: stack.enter_context(atomic_write(path)) for path in sizes}
         for i, name in enumerate(names):
-            rgb, alpha = _premultiplied(_read(reconstruction.image_path(name)))
+            rgb, alpha = _premultiplied(read_image(reconstruction.image_path(name)))
             mask_path = reconstruction.mask_path(name) if mask else None
-            valid = np.full(rgb.shape[:2], 255, np.uint8) if mask_path is None else _read(mask_path)[..., 0]
+            valid = np.full(rgb.shape[:2], 255, np.uint8) if mask_path is None else read_image(mask_path)[..., 0]
             for path, size in sizes.items():
                 planes = [np.rint(shrink(rgb, size[i]))]
                 planes += [np.rint(shrink(alpha, size[i]))] if matte else []

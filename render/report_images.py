@@ -102,7 +102,7 @@ def colour_table() -> NDArray[np.uint8]:
 
 def error_picture(error: Image, size: tuple[int, int], limit: float) -> NDArray[np.uint8]:
     """u8[h, w, 3], RGB: an error map [H, W] averaged over area to `size`, in the bar's colours; grey where nothing counts."""
-    from render.dataset import shrink
+    from recon.reconstruction import shrink
 
     finite = np.isfinite(error)
     weight = shrink(finite.astype(np.float32), size)
@@ -124,7 +124,7 @@ def data_uri(rgb: NDArray, size: tuple[int, int]) -> str:
     """A JPEG data URI of an image, f32 0..1 or u8 [H, W, 3], resized by area. Full chroma: error maps live by their colour."""
     import cv2
 
-    from render.dataset import shrink
+    from recon.reconstruction import shrink
 
     pixels = rgb if rgb.dtype == np.uint8 else (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]

@@ -12,8 +12,9 @@ from skimage.metrics import structural_similarity
 
 from recon.cameras import Cameras
 from recon.errors import InputError
+from recon.reconstruction import shrink
 from recon.sparse import Observations
-from render.dataset import open_dataset, read_photo, shrink
+from render.dataset import open_dataset, read_photo
 from render.evaluate import View, compare, psnr, summary
 from render.initial import common_ball, random_points, scene_extent, spacing, training_points, view_width
 from render.lpips import load_lpips

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from recon.cameras import Cameras
 from recon.depth.cost import RADIUS, Reference, Sources, patch_tables
 from recon.depth.maps import save_array
-from recon.errors import InputError
 from recon.geometry import Array, se3_inverse
-from recon.reconstruction import Reconstruction
+from recon.reconstruction import Reconstruction, read_image, shrink
 
 MASK_THRESHOLD, MATTE_THRESHOLD = 250, 128
 """A resized pixel is usable when its mask is white almost everywhere and its matte covers at least half of it (of 255)."""
@@ -24,13 +22,13 @@ HALF = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
 
 def prepare_photo(reconstruction: Reconstruction, name: str, size: ArrayLike, path: Path) -> None:
     """Write u8[H, W, 4] (red, green, blue over black, usable 0 or 1) of a photo at `size` (width, height) as .npy."""
-    image = _read(reconstruction.image_path(name)).astype(np.float32)
+    image = read_image(reconstruction.image_path(name)).astype(np.float32)
     matte = np.full(image.shape[:2], 255, np.float32) if image.shape[2] == 3 else image[..., 3]
-    rgb = _shrink(image[..., :3] * (matte[..., None] / 255), size)
-    usable = _shrink(matte, size) >= MATTE_THRESHOLD
+    rgb = shrink(image[..., :3] * (matte[..., None] / 255), size)
+    usable = shrink(matte, size) >= MATTE_THRESHOLD
     mask = reconstruction.mask_path(name)
     if mask is not None:
-        usable = usable & (_shrink(_read(mask)[..., 0].astype(np.float32), size) >= MASK_THRESHOLD)
+        usable = usable & (shrink(read_image(mask)[..., 0].astype(np.float32), size) >= MASK_THRESHOLD)
     save_array(path, np.concatenate([np.rint(rgb), usable[..., None]], -1).astype(np.uint8))
 
 
@@ -39,7 +37,7 @@ def at_level(photo: NDArray[np.uint8], size: ArrayLike) -> NDArray[np.uint8]:
     width, height = np.asarray(size)
     if photo.shape[:2] == (height, width):
         return np.asarray(photo)
-    small = _shrink(photo.astype(np.float32), size)
+    small = shrink(photo.astype(np.float32), size)
     small[..., 3] = small[..., 3] > 0.99
     return np.rint(small).astype(np.uint8)
 
@@ -101,29 +99,3 @@ def _quads(photo: NDArray[np.uint8]) -> NDArray[np.int32]:
     grey = np.pad(_grey(photo), ((0, 1), (0, 1)), "edge")
     packed = grey[:-1, :-1] | grey[:-1, 1:] << 8 | grey[1:, :-1] << 16 | grey[1:, 1:] << 24
     return packed.astype(np.int32).ravel()
-
-
-def _shrink(image: NDArray, size: ArrayLike) -> NDArray[Any]:
-    """An image [H, W(, C)] averaged over area to `size` (width, height)."""
-    import cv2
-
-    width, height = (int(s) for s in np.asarray(size))
-    if image.shape[:2] == (height, width):
-        return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    """u8[H, W, C], C = 3 or 4, in the order RGB(A)."""
-    import cv2
-
-    image: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise InputError(f"{path} cannot be read. It belongs to the reconstruction: run `recon sfm` with --redo.")
-    if image.dtype != np.uint8:
-        image = (image / 257).round().astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.shape[2] < 3:
-        image = np.repeat(image[..., :1], 3, -1)
-    return image[..., [2, 1, 0, 3][: image.shape[2]]]
