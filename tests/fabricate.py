@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from recon.cameras import Cameras
 from recon.capture import Capture, save_capture
 from recon.files import save_npz, write_json
-from recon.geometry import World, se3, se3_inverse
+from recon.geometry import World, rotation_from_quat, se3, se3_inverse
 from recon.sparse import Observations, SparseModel, write_colmap
+from render.splats import Splats
 
 SIZE = (96, 64)
+TURN = rotation_from_quat([0.9, 0.3, -0.2, 0.1])
+"""The rotation of tilted()."""
 
 
 def ring_cameras(count: int, radius: float = 3.0, height: float = 1.0) -> Cameras:
@@ -160,3 +165,15 @@ def fabricate(root: Path, names: tuple[str, ...] | None = None, *, trained: bool
         write_history(root / "train" / "main" / "history.jsonl")
         write_stage(root / "train" / "main")
     return root
+
+
+def splats_of(columns: dict[str, np.ndarray]) -> Splats:
+    order = ("mean", "log_scale", "quat", "opacity_logit", "sh")
+    return Splats(*(torch.from_numpy(columns[name]) for name in order))
+
+
+def tilted(model: SparseModel) -> SparseModel:
+    """The same in a frame that nobody has turned upright."""
+    poses = model.cameras.cam_from_world.copy()
+    poses[:, :3, :3] = poses[:, :3, :3] @ TURN.T
+    return replace(model, cameras=replace(model.cameras, cam_from_world=poses), xyz=model.xyz @ TURN.T, world=World())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon.cameras import Cameras
 from recon.geometry import se3, se3_inverse
+from recon.job import Job, NoProgress
 from recon.mesh import Mesh
 from recon.mesh.picture import picture
+from recon.mesh.texture import paint
 from recon.mesh.views import DepthView
 
 SIZE = (96, 72)
@@ -103,3 +105,17 @@ def photos_of_cube(gains: NDArray | None = None, cameras: Cameras | None = None)
         cameras,
         [np.rint(np.clip(255 * g * image, 0, 255)).astype(np.uint8) for g, image in zip(gains, images, strict=True)],
     )
+
+
+class Quiet(Job):
+    """A job without a folder, for functions that only report progress."""
+
+    def __init__(self) -> None:
+        self.progress = NoProgress()
+
+
+def painted_cube(texture: int = 256, **changes):
+    xyz, faces, side = cube()
+    mesh = Mesh(xyz, faces, np.zeros((len(xyz), 3), np.uint8))
+    photos = replace(photos_of_cube(), **changes)
+    return paint(mesh, photos, 0.02, texture, Quiet()), side

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recon.capture import Capture
 from recon.ingest import IngestOptions, ingest
 from recon.job import Job
+from recon.sparse import SparseModel
 
 SIZE = (160, 120)
 
@@ -64,3 +65,9 @@ def run_ingest(source: Path, folder: Path, **options: Any) -> tuple[Capture, Job
     """ingest() into `folder`, and the job with its warnings and metrics."""
     job = Job(folder)
     return ingest(source, IngestOptions(**options), job), job
+
+
+def prior_of(source: Path, folder: Path, **options: Any) -> SparseModel:
+    prior = run_ingest(source, folder, **options)[0].prior
+    assert prior is not None
+    return prior

@@ -45,7 +45,7 @@ def near_threshold(columns: dict[str, Tensor], cams: Cameras, degree: int, **opt
     return (cut | ((through - reference.T_MIN).abs() < 1e-8)).any(0)
 
 
-def compare(columns: dict[str, Tensor], cams: Cameras, *, degree: int = 3, **options: bool) -> None:
+def assert_agrees_with_twin(columns: dict[str, Tensor], cams: Cameras, *, degree: int = 3, **options: bool) -> None:
     """Images and all gradients of the kernels and of the twin."""
     height, width = int(cams.size[0, 1]), int(cams.size[0, 0])
     g = torch.Generator().manual_seed(7)
@@ -87,54 +87,54 @@ def compare(columns: dict[str, Tensor], cams: Cameras, *, degree: int = 3, **opt
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_kernels_agree_with_the_twin(degree: int) -> None:
-    compare(scene(300, seed=degree), cameras(), degree=degree)
+    assert_agrees_with_twin(scene(300, seed=degree), cameras(), degree=degree)
 
 
 @pytest.mark.parametrize("bands", [1, 4, 9])
 def test_columns_with_fewer_bands(bands: int) -> None:
-    compare(scene(60, bands=bands), cameras(), degree=round(bands**0.5) - 1)
+    assert_agrees_with_twin(scene(60, bands=bands), cameras(), degree=round(bands**0.5) - 1)
 
 
 def test_antialiased() -> None:
-    compare(scene(300, size=-4.0), cameras(), antialiased=True)
+    assert_agrees_with_twin(scene(300, size=-4.0), cameras(), antialiased=True)
 
 
 def test_many_small_splats() -> None:
-    compare(scene(3000, size=-4.5, spread=0.4), cameras(40, 30))
+    assert_agrees_with_twin(scene(3000, size=-4.5, spread=0.4), cameras(40, 30))
 
 
 def test_big_and_needle_shaped_splats() -> None:
     columns = scene(150, seed=3, size=-0.5, spread=1.2)
     columns["log_scale"][::3, 0] -= 5
     columns["log_scale"][::3, 1] += 1
-    compare(columns, cameras(70, 50))
+    assert_agrees_with_twin(columns, cameras(70, 50))
 
 
 def test_camera_among_the_splats() -> None:
-    compare(scene(400, seed=4, size=-2.0), cameras(distance=0.2))
+    assert_agrees_with_twin(scene(400, seed=4, size=-2.0), cameras(distance=0.2))
 
 
 def test_principal_point_off_centre_and_outside() -> None:
-    compare(scene(200), cameras(61, 20, center=(0.2, 0.9)))
-    compare(scene(200), cameras(20, 61, center=(1.3, -0.2)))
+    assert_agrees_with_twin(scene(200), cameras(61, 20, center=(0.2, 0.9)))
+    assert_agrees_with_twin(scene(200), cameras(20, 61, center=(1.3, -0.2)))
 
 
 def test_image_of_whole_tiles_and_of_one_pixel() -> None:
-    compare(scene(100), cameras(32, 16))
-    compare(scene(100, size=-1.0), cameras(1, 1))
+    assert_agrees_with_twin(scene(100), cameras(32, 16))
+    assert_agrees_with_twin(scene(100, size=-1.0), cameras(1, 1))
 
 
 def test_opaque_splats_stop_the_pixel() -> None:
     columns = scene(300, seed=5, size=-1.2, spread=0.3)
     columns["opacity_logit"] += 6
-    compare(columns, cameras(40, 30))
+    assert_agrees_with_twin(columns, cameras(40, 30))
 
 
 def test_where_alpha_is_capped_opacity_gets_no_gradient() -> None:
     columns = scene(3, seed=5, size=0.5, spread=0.2)
     columns["mean"] *= 0.1
     columns["opacity_logit"] += 9
-    compare(columns, cameras(40, 30))
+    assert_agrees_with_twin(columns, cameras(40, 30))
 
 
 def test_degenerate_scales() -> None:
@@ -142,7 +142,7 @@ def test_degenerate_scales() -> None:
     columns["log_scale"][::2, 0] = -30
     columns["log_scale"][::3] = -30
     columns["log_scale"][:3] = -1000
-    compare(columns, cameras())
+    assert_agrees_with_twin(columns, cameras())
 
 
 def test_twin_has_the_gradients_of_finite_differences() -> None:
