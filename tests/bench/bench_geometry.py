@@ -1,0 +1,134 @@
+"""Meshes from stereo on real captures: does half of the photos give the same surface, what does it cost, how does it look.
+
+python tests/bench/bench_geometry.py temple      templeRing: the surface from every other photo against that from all
+python tests/bench/bench_geometry.py fountain    fountain-P11: depth at 768 px, fusion, texture; held-out PSNR beside splats'
+
+Cameras are recon's own, placed by a similarity on the published ones: lengths are in metres. temple's negative control is the
+surface fused from z that was given to the wrong cameras. --out FOLDER keeps what was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_train import SUITES, posed
+from common import datasets, measured, record
+from scipy.spatial import KDTree
+from truth import Truth, middlebury, strecha
+
+from recon.capture import Capture
+from recon.depth import DepthMaps, DepthOptions, depth
+from recon.geometry import World, fit_sim3, se3_inverse
+from recon.job import Job
+from recon.mesh import Mesh
+from recon.mesh.marching import extract
+from recon.mesh.options import MeshOptions
+from recon.mesh.volume import build_volume
+from recon.reconstruction import Reconstruction
+from render.mesh_views import map_views
+from render.options import TrainOptions
+from render.stage_mesh import SLACK, mesh_stage
+from render.stage_train import train_stage
+from tests.bench.surface import sample_points
+from tests.bench.textured import held_out
+
+POINTS = 200_000
+"""On each surface that is compared."""
+SPLATS = TrainOptions(minutes=2.0, long_side=640, device="cpu")
+"""What fountain's mesh is compared with."""
+
+
+def in_metres(name: str, truth: Truth) -> tuple[Capture, Reconstruction]:
+    """A suite's capture and recon's reconstruction of it, in the frame and the metres of the published cameras."""
+    capture, reconstruction = posed(name, SUITES[name])
+    model = reconstruction.model
+    true = np.stack([truth.cam_from_world[Path(n).name] for n in model.names])
+    placed = fit_sim3(se3_inverse(true)[:, :3, 3], model.cameras.centers)
+    return capture, replace(reconstruction, model=model.transformed(placed, World("metric")))
+
+
+def stereo_mesh(
+    capture: Capture, posed_photos: Reconstruction, options: DepthOptions, folder: Path
+) -> tuple[DepthMaps, Mesh, dict[str, float]]:
+    """Depth maps and textured mesh of the training photos, the voxel, and the CPU seconds of each."""
+    with measured() as for_depth:
+        maps = depth(capture, posed_photos, options, Job(folder / "depth"))
+    job = Job(folder / "mesh")
+    with measured() as for_mesh:
+        mesh = mesh_stage(capture, posed_photos, maps, MeshOptions(mesh_from="depth"), job)
+    return maps, mesh, {"depth_cpu_s": for_depth.cpu, "mesh_cpu_s": for_mesh.cpu, "voxel": job.metrics["voxel"]}
+
+
+def temple(folder: Path) -> dict[str, Any]:
+    capture, everything = in_metres("temple", middlebury(datasets() / "middlebury_templeRing"))
+    capture = replace(capture, split=("train",) * len(capture))
+    half = replace(everything, model=everything.model.select(np.arange(0, len(everything.model.names), 2), 2))
+    values: dict[str, Any] = {}
+    made = {}
+    for key, posed_photos in (("all", everything), ("half", half)):
+        maps, mesh, spent = stereo_mesh(capture, posed_photos, DepthOptions(), folder / key)
+        made[key] = (maps, mesh)
+        values[key] = {"photos": len(maps), "faces": len(mesh.faces), **spent}
+    full = sample_points(made["all"][1].xyz, made["all"][1].faces, POINTS)
+    values["half_vs_all"] = against(full, made["half"][1].xyz, made["half"][1].faces)
+    maps, voxel = made["half"][0], values["half"]["voxel"]
+    views = list(map_views(maps, maps.names))
+    wrong = [replace(v, camera=maps.cameras[(i + len(maps) // 2) % len(maps)]) for i, v in enumerate(views)]
+    values["control_shuffled_depth"] = against(full, *extract(build_volume(wrong, 2 * voxel), 0.3))
+    return values
+
+
+def against(full: np.ndarray, xyz: np.ndarray, faces: np.ndarray) -> dict[str, float]:
+    """Of a surface, the share within 0.5 mm of the full one's points, and of those the share within 1 mm of it."""
+    points = sample_points(xyz, faces, POINTS)
+    off, missing = KDTree(full).query(points)[0], KDTree(points).query(full)[0]
+    return {
+        "within_half_mm_of_full": float((off < 0.5e-3).mean()),
+        "full_within_1_mm": float((missing < 1e-3).mean()),
+        "median_mm": 1e3 * float(np.median(off)),
+    }
+
+
+def fountain(folder: Path) -> dict[str, Any]:
+    capture, photos = in_metres("fountain", strecha(datasets() / "strecha2008_halfres/fountain-P11"))
+    maps, mesh, spent = stereo_mesh(capture, photos, DepthOptions(depth_long_side=768), folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    scene = train_stage(capture, photos, SPLATS, Job(folder / "train"))
+    return {
+        "photos": len(maps),
+        "long_side": int(maps.cameras.size.max()),
+        "measured": float(np.mean([(np.asarray(c) > 0).mean() for c in maps.confidence])),
+        **spent,
+        "cpu_minutes": (spent["depth_cpu_s"] + spent["mesh_cpu_s"]) / 60,
+        "peak_gib": peak,
+        "faces": len(mesh.faces),
+        "held_out": held_out(capture, photos, scene, mesh, SLACK * spent["voxel"]),
+    }
+
+
+CASES = {"temple": temple, "fountain": fountain}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=list(CASES))
+    parser.add_argument("--out", type=Path, help="an empty folder; default: a temporary one")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        for case in args.cases or CASES:
+            folder = (args.out or Path(temporary)) / case
+            folder.mkdir(parents=True)
+            values = CASES[case](folder)
+            print(case, json.dumps(values, indent=1, default=float))
+            record(f"geometry_{case}", values, seeds=[0])
+
+
+if __name__ == "__main__":
+    main()
