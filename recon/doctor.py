@@ -45,6 +45,8 @@ def findings() -> Iterator[Finding]:
             advice = "a part is missing or broken: pip install --force-reinstall recon-scene"
             yield Finding(LOOKS[look.__name__], f"cannot be asked ({error})", False, advice)
     yield _optional("pi_heif", "HEIC photos (iPhone)", "heic")
+    yield _optional("onnxruntime", "recon depth --mono MODEL.onnx", "mono")
+    yield _optional("transformers", "recon depth --mono with a folder of weights", "mono")
 
 
 def _threads() -> int:

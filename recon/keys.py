@@ -8,12 +8,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recon.files import sha256_json
-from recon.stages import Stage
+from recon.stages import Stage, resolve
 
 
 def key_options(options: Any) -> dict[str, Any]:
-    """The fields of an Options dataclass that decide the result; those marked {"key": False} are provenance."""
-    return {f.name: plain(getattr(options, f.name)) for f in dataclasses.fields(options) if f.metadata.get("key", True)}
+    """The fields of an Options dataclass that decide the result; those marked {"key": False} are provenance.
+
+    A field marked {"content": "module:function"} names a file and counts by what function(value) says of its content.
+    """
+    found = {}
+    for field in dataclasses.fields(options):
+        value, content = getattr(options, field.name), field.metadata.get("content")
+        if field.metadata.get("key", True):
+            found[field.name] = plain(resolve(content)(value) if content and value is not None else value)
+    return found
 
 
 def plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ from recon import __version__
 from recon.errors import WorkspaceError
 from recon.files import remove_parts, remove_tree, sha256_file, sha256_json, sync_folder, sync_tree, write_json
 from recon.job import Job, NoProgress, Progress
-from recon.keys import changes, plain, stage_key
+from recon.keys import changes, key_options, plain, stage_key
 from recon.stages import STAGES, resolve
 from recon.system import cpu_seconds, machine, system_errors, versions
 from recon.wording import command, shown
@@ -274,7 +274,7 @@ class Workspace:
             "key": plan.key,
             "result": sha256_json([plan.key, outputs]),
             "version": row.version,
-            "options": plain(dataclasses.asdict(options)),
+            "options": plain(dataclasses.asdict(options)) | key_options(options),
             "inputs": inputs,
             "outputs": outputs,
             "versions": versions(),

@@ -1,6 +1,7 @@
 """depth(): photos with known cameras -> depth and normal maps with confidence (multi-view stereo), on the CPU.
 
     sparse points -> sources and ranges -> PatchMatch, coarse to fine -> again with the sources' depth -> what agrees
+    -> a guess from the one photo where nothing agrees, if a network is named -> holes filled from around, if asked for
 
 What it writes: z/NAME.npy, confidence/NAME.npy, normal/NAME.npy of each training photo, cameras.npz, depth.json. Held-out
 photos are neither measured nor looked at, so that what is made of the maps knows nothing of them.
@@ -8,7 +9,7 @@ photos are neither measured nor looked at, so that what is made of the maps know
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recon.depth.maps import DepthMaps, load_maps, save_maps
@@ -45,6 +46,9 @@ class DepthOptions:
     """Connected pieces of fewer pixels are not believed."""
     fill: bool = False
     """Fill what was not measured from around; its confidence stays 0."""
+    mono: str | None = field(default=None, metadata={"content": "recon.depth.mono:fingerprint"})
+    """A local network that guesses depth from one photo, used where stereo has no answer; confidence stays 0. An .onnx file, or
+    a folder of a Depth Anything model (transformers) or of Marigold (diffusers). recon brings none."""
     near: float = 0.0
     """Nearest depth looked for, in world units; 0: from the sparse points."""
     far: float = 0.0
@@ -54,7 +58,7 @@ class DepthOptions:
 
 
 def check_options(options: DepthOptions) -> None:
-    """Raises InputError for values that stereo cannot work with."""
+    """Raises InputError for values that cannot be worked with, MissingPart for a network that is not there."""
     from recon.errors import InputError
 
     for name, least, most in (
@@ -77,13 +81,18 @@ def check_options(options: DepthOptions) -> None:
             )
     if 0 < options.far <= options.near:
         raise InputError(f"--far {options.far} is not beyond --near {options.near}.")
+    if options.mono is not None:
+        from recon.depth.mono import check_mono
+
+        check_mono(options.mono)
 
 
 def depth(capture: Capture, reconstruction: Reconstruction, options: DepthOptions, job: Job) -> DepthMaps:
     """Depth, confidence and normals of every registered training photo, in the reconstruction's frame and units.
 
     A photo that shares nothing with another taken from elsewhere gets confidence 0 everywhere, and a warning. Raises
-    InputError where that holds for all of them.
+    InputError where that holds for all of them, unless `mono` names a network: then what it guesses is written, and a
+    warning that nothing is measured.
     """
     from recon.depth.stereo import Stereo
 

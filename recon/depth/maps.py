@@ -31,7 +31,7 @@ class DepthMaps:
     z: tuple[NDArray[np.float32], ...]
     """[N] of f32[H, W], along the camera's +Z, world units, at pixel centres; NaN where not known."""
     confidence: tuple[NDArray[np.float32], ...]
-    """[N] of f32[H, W], 0..1; 0 = not measured: z is then NaN, or filled in from around."""
+    """[N] of f32[H, W], 0..1; 0 = not measured: z is then NaN, or a guess from around or from the one photo."""
     normal: tuple[NDArray[np.float32], ...]
     """[N] of f32[H, W, 3], unit, in the camera's frame, towards the camera; NaN where z is."""
     world: World
@@ -59,11 +59,11 @@ def save_map(folder: Path, name: str, z: NDArray, confidence: NDArray, normal: N
         save_array(map_path(folder, kind, name), array.astype(np.float32))
 
 
-def save_index(folder: Path, names: Sequence[str], cameras: Cameras, world: World) -> None:
-    """What goes with the maps: depth.json and cameras.npz. Written last; cameras are pinhole."""
+def save_index(folder: Path, names: Sequence[str], cameras: Cameras, world: World, **notes: Any) -> None:
+    """What goes with the maps: depth.json, with notes for the reader, and cameras.npz. Written last; cameras are pinhole."""
     time = {} if cameras.time is None else {"time": cameras.time}
     save_npz(folder / "cameras.npz", cam_from_world=cameras.cam_from_world, K=cameras.K, size=cameras.size, **time)
-    write_json(folder / "depth.json", {"names": list(names), "world": world.to_json()})
+    write_json(folder / "depth.json", {"names": list(names), "world": world.to_json(), **notes})
 
 
 def save_maps(maps: DepthMaps, folder: Path) -> None:

@@ -17,6 +17,7 @@ from recon.cameras import Cameras, fit_size
 from recon.depth.consistency import small_pieces
 from recon.depth.fill import filled
 from recon.depth.maps import save_array, save_index, save_map
+from recon.depth.mono import Mono
 from recon.depth.photos import prepare_photo
 from recon.depth.solve import Group, Planes, camera_normals, judged, solve_alone, solve_together, w_of_a_pixel
 from recon.depth.views import View, choose_views
@@ -51,6 +52,8 @@ class Stereo:
     job: Job
     folder: Path
     """Where parts lie; its name says what they depend on."""
+    mono: Mono | None = None
+    """What guesses where stereo has no answer."""
 
     @staticmethod
     def of(capture: Capture, reconstruction: Reconstruction, options: DepthOptions, job: Job) -> Stereo:
@@ -59,17 +62,22 @@ class Stereo:
         rows = np.array([i for i, name in enumerate(reconstruction.model.names) if name not in test], np.int64)
         model = reconstruction.model.select(rows, min_views=2)
         views = choose_views(model, options.sources, options.near, options.far)
-        _check(model, views, job)
+        _check(model, views, job, bool(options.mono))
         size = fit_size(model.cameras.size, options.depth_long_side)
         poses = [model.cameras.cam_from_world.tolist(), model.cameras.K.tolist(), size.tolist()]
         paths = [reconstruction.image_path(name) for name in model.names]
         written = [path.stat().st_mtime_ns if path.is_file() else 0 for path in paths]
-        label = sha256_json([asdict(options), model.names, poses, written])[:16]
+        label = sha256_json([asdict(options) | {"mono": None}, model.names, poses, written])[:16]
         folder = job.scratch / f"stereo_{label}"
-        return Stereo(reconstruction, model, model.cameras.resized(size), views, options, job, folder)
+        mono = None
+        if options.mono is not None:
+            mono = Mono.of(options.mono, reconstruction, model.names, model.cameras, views, job, options.seed)
+        return Stereo(reconstruction, model, model.cameras.resized(size), views, options, job, folder, mono)
 
     def run(self) -> None:
-        """Every pass over every photo; then judge, and write the maps."""
+        """Every pass over every photo; then judge, and write the maps. Raises InputError when there is nothing to write."""
+        if self.mono is not None:
+            self.mono.infer()
         n, passes = len(self.model.names), self.options.passes
         total = n * (FIRST_PASS_WORK + passes * PASS_WORK + JUDGE_WORK)
         with self.job.task("depth", total) as task:
@@ -84,13 +92,16 @@ class Stereo:
             for i in range(n):
                 measured.append(self._finish(i))
                 task.advance(JUDGE_WORK)
-        save_index(self.job.folder, self.model.names, self.cameras, self.model.world)
-        self.job.metrics |= {
+        notes = {} if self.mono is None else {"mono": self.mono.report()}
+        if not any(len(view.sources) for view in self.views) and not self.job.metrics.get("guessed"):
+            raise InputError(NO_SOURCE.format(photos=n, points=len(self.model.xyz)))
+        save_index(self.job.folder, self.model.names, self.cameras, self.model.world, **notes)
+        self.job.metrics = {
             "photos": n,
             "measured": round(float(np.mean(measured)), 4),
             "without_depth": sum(share == 0 for share in measured),
             "long_side": int(self.cameras.size.max()),
-        }
+        } | self.job.metrics
         self.job.say(f"depth of {n} photos; measured on {np.mean(measured):.0%} of their pixels")
 
     def _part(self, number: int, i: int) -> Path:
@@ -154,9 +165,13 @@ class Stereo:
             confidence = confidence_of(cost, count, least)
             pixel = w_of_a_pixel(group.cameras, view)
             confidence[small_pieces(planes[0], confidence > 0, pixel, options.piece)] = 0
-            if options.fill:
-                planes = filled(planes, confidence > 0, group.photos[0], group.epipoles())
-        known = (confidence > 0) | (options.fill & (planes[0] > 0) & (self._photo(i)[..., 3] > 0))
+        known, usable = confidence > 0, self._photo(i)[..., 3] > 0
+        if self.mono is not None:
+            planes, guessed = self.mono.guess(i, planes, confidence, usable)
+            known = known | guessed
+        if options.fill and len(view.sources):
+            planes = filled(planes, known, self._photo(i), self._group(i).epipoles())
+        known = known | (options.fill & (planes[0] > 0) & usable)
         with np.errstate(divide="ignore"):
             z = np.where(known, 1 / planes[0], np.nan)
         normal = np.where(known[..., None], camera_normals(planes, self.cameras.K[i]), np.nan)
@@ -171,17 +186,24 @@ def confidence_of(cost: NDArray[np.float32], count: NDArray[np.uint8], least: in
     return np.where(believed, alike * (1 - 0.5 ** count.astype(np.float32)), 0).astype(np.float32)
 
 
-def _check(model: SparseModel, views: list[View], job: Job) -> None:
-    """Raises InputError when no photo has a source; warns of those that have none."""
+NO_SOURCE = (
+    "Depth needs photos that see the same points from different places: of {photos} training photos no two do ({points} points "
+    "are seen by two of them or more). Take photos that overlap and move between them; turning on the spot shows no depth."
+)
+
+
+def _check(model: SparseModel, views: list[View], job: Job, mono: bool) -> None:
+    """Raises InputError when no photo has a source, unless `mono` may guess; warns of those that have none."""
     alone = [name for name, view in zip(model.names, views, strict=True) if not len(view.sources)]
     if len(alone) == len(model.names):
-        raise InputError(
-            f"Depth needs photos that see the same points from different places: of {len(alone)} training photos no two do "
-            f"({len(model.xyz)} points are seen by two of them or more). Take photos that overlap and move between them; "
-            "turning on the spot shows no depth."
+        if not mono:
+            raise InputError(NO_SOURCE.format(photos=len(alone), points=len(model.xyz)))
+        job.warn(
+            f"Nothing is measured: no two of {len(alone)} photos see the same points from different places. All depth is guessed "
+            "from single photos, and its confidence is 0."
         )
-    if alone:
+    elif alone:
         job.warn(
             f"{len(alone)} of {len(model.names)} photos share too few points with photos taken from elsewhere, and get no "
-            f"depth: {', '.join(alone[:5])}{' ...' if len(alone) > 5 else ''}."
+            f"depth{' but a guess' if mono else ''}: {', '.join(alone[:5])}{' ...' if len(alone) > 5 else ''}."
         )
