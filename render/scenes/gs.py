@@ -80,7 +80,7 @@ class GsConfig:
             "sh": torch.zeros(n, bands, 3),
         }
         columns["sh"][:, 0] = (torch.as_tensor(init.rgb[chosen]) - 0.5) / SH_C0
-        return GsScene(self, setup, {name: column.float() for name, column in columns.items()})
+        return self.load(setup, {name: column.float() for name, column in columns.items()})
 
     def load(self, setup: SceneSetup, columns: dict[str, Tensor]) -> GsScene:
         """A scene of stored columns."""
@@ -118,7 +118,7 @@ class GsScene:
         """The scene on a device, for rendering; itself when it is there already."""
         if self.device.type == device:
             return self
-        scene = GsScene(self.config, replace(self.setup, device=device), self._parameters.per_splat)
+        scene = self.config.load(replace(self.setup, device=device), self._parameters.per_splat)
         scene.info, scene.history = self.info, self.history
         return scene
 
@@ -133,6 +133,11 @@ class GsScene:
     def render(
         self, cameras: Cameras, background: Tensor | None = None, cam_from_world: Tensor | None = None
     ) -> Rendering:
+        return self._draw(cameras, background, cam_from_world)
+
+    def _draw(
+        self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None
+    ) -> Rendering:
         return rasterize(
             self.at(),
             cameras,
@@ -143,6 +148,7 @@ class GsScene:
             depth=False,
             near=self.setup.near,
             row_grads=self._parameters.row_grads if torch.is_grad_enabled() else None,
+            features=features,
         )
 
     def parameters(self) -> Parameters:
