@@ -41,10 +41,13 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, rates: Mapping[str, float | Tensor]) -> None:
-        """One update from the gradients of the last backward pass, which are then cleared."""
+        """One update from the gradients of the last backward pass, which are then cleared: those in the sink of visible rows
+        (render.rasterize.RowGrads) plus, in these rows, what autograd left in the columns' own `grad`.
+        """
         p = self._parameters
         grads = p.row_grads
         if grads is not None and grads.rows is not None:
+            grads.absorb(p.per_splat)
             if p.penalize is not None:
                 p.penalize(grads)
             row_adam(

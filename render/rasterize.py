@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from recon.cameras import Cameras
 from recon.errors import InputError
+from render.kernels.features import MOST
 from render.kernels.grads import ColumnGrads
 from render.kernels.layout import camera_block
 from render.kernels.median import median_z
@@ -56,6 +58,21 @@ class RowGrads:
                 _leading(totals[name], part).index_add_(0, index, part)
         self.rows, self.grads = union, ColumnGrads(totals)
 
+    def absorb(self, columns: Mapping[str, Tensor]) -> None:
+        """Add the visible rows of the gradients that autograd left in the columns [N, ...] themselves, and clear those.
+
+        They come from what a loss computes of columns beside rasterize(): features, regularisers. Rows that no camera saw
+        stay out: an optimiser of visible rows does not move them. Does nothing before a backward pass of rasterize().
+        """
+        for name, column in columns.items():
+            if column.grad is None or self.rows is None:
+                continue
+            part = column.grad[self.rows]
+            if name == "sh":
+                part = part[:, : self.grads[name].shape[1]]
+            self.grads[name] = self.grads[name] + part
+            column.grad = None
+
 
 def _leading(column: Tensor, part: Tensor) -> Tensor:
     """The first entries of `column` [N, K, ...] that `part` [M, k, ...] is about."""
@@ -85,6 +102,7 @@ def rasterize(
     near: float = 0.01,
     row_grads: RowGrads | None = None,
     median: float | None = None,
+    features: Tensor | None = None,
 ) -> Rendering:
     """Render splats [N] in C pinhole cameras of one size, on the device of the splats' columns.
 
@@ -98,19 +116,28 @@ def rasterize(
     gradients, or no backward pass takes place.
     median: also put extra["median_z"] f32[C, H, W] on the CPU: z where the transmittance comes to this, 0.5 for the median;
     NaN where it stays above (kernels/median.py). At least 0.1. Carries no gradient; costs a second pass.
+    features: f32[N, D] or f32[C, N, D], D = 1 to 8 further numbers of every splat, finite where it is visible: blended like
+    colours, over 0, into extra["features"] f32[C, H, W, D], the sum of w_i f_i (not divided by alpha). Gradients flow to
+    them by autograd, zero in rows that are not visible, and through the weights w_i to columns and poses as those of rgb
+    do, into row_grads, too. Features that were computed from columns also leave gradients in the columns' own `grad`:
+    RowGrads.absorb() adds those up.
     Raises InputError when the cameras differ in size or are not pinhole, MissingPart on CUDA without gsplat.
     """
     size = _check(cameras, background, cam_from_world)
+    _check_features(features, len(cameras), len(splats))
     degree = splats.sh_degree if sh_degree is None else min(sh_degree, splats.sh_degree)
     options = _Options(cameras, size, degree, antialiased, depth, near, row_grads)
     extra = {} if median is None else {"median_z": _median(splats, options, cam_from_world, median)}
     if splats.mean.is_cuda:
         from render.rasterize_cuda import rasterize_cuda
 
-        return replace(rasterize_cuda(splats, options, background, cam_from_world), extra=extra)
-    rgb, alpha, z = _Rasterize.apply(options, background, cam_from_world, *splats.columns().values())
+        drawn = rasterize_cuda(splats, options, background, cam_from_world, features)
+        return replace(drawn, extra=drawn.extra | extra)
+    rgb, alpha, z, blended = _Rasterize.apply(options, background, cam_from_world, features, *splats.columns().values())
     if not depth:
         z = torch.full((), torch.nan).expand_as(alpha)
+    if features is not None:
+        extra["features"] = blended
     return Rendering(rgb, alpha, z, extra)
 
 
@@ -140,16 +167,32 @@ def _check(cameras: Cameras, background: Tensor | None, cam_from_world: Tensor |
     return width, height
 
 
+def _check_features(features: Tensor | None, views: int, count: int) -> None:
+    if features is None:
+        return
+    shapes = f"[{count}, D] or [{views}, {count}, D], D = 1 to {MOST}"
+    if features.dim() not in (2, 3) or features.shape[:-1] not in {(count,), (views, count)}:
+        raise ValueError(f"features must be {shapes}, not {list(features.shape)}")
+    if not 1 <= features.shape[-1] <= MOST:
+        raise ValueError(f"features must be {shapes}, not {list(features.shape)}: call once per {MOST} of them")
+
+
 class _Rasterize(torch.autograd.Function):
     """The CPU kernels as one differentiable step."""
 
     @staticmethod
     def forward(
-        ctx: Any, options: _Options, background: Tensor | None, cam_from_world: Tensor | None, *columns: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: Any,
+        options: _Options,
+        background: Tensor | None,
+        cam_from_world: Tensor | None,
+        features: Tensor | None,
+        *columns: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         arrays = padded({name: c.numpy() for name, c in zip(NAMES, columns, strict=True)})
         poses = options.cameras.cam_from_world if cam_from_world is None else cam_from_world.double().numpy()
         behind = np.zeros(3, np.float32) if background is None else np.ascontiguousarray(background.numpy(), np.float32)
+        numbers = None if features is None else np.ascontiguousarray(features.numpy(), np.float32)
         images, views = [], []
         for i in range(len(poses)):
             camera = camera_block(poses[i], options.cameras.K[i], options.size, options.near)
@@ -162,19 +205,24 @@ class _Rasterize(torch.autograd.Function):
                 antialiased=options.antialiased,
                 depth=options.depth,
                 gradients=any(ctx.needs_input_grad),
+                features=numbers[i] if numbers is not None and numbers.ndim == 3 else numbers,
             )
             images.append(image)
             views.append(view)
         ctx.options, ctx.views = options, views
         ctx.save_for_backward(background)
         ctx.shapes = [column.shape for column in columns]
+        ctx.per_view = features is not None and features.dim() == 3
         rgb, alpha, z = (_batch(parts) for parts in zip(*images, strict=True))
         ctx.mark_non_differentiable(z)
         ctx.set_materialize_grads(False)
-        return rgb, alpha, z
+        planes = [view.feature_image for view in views if view.feature_image is not None]
+        return rgb, alpha, z, _batch(tuple(planes)).permute(0, 2, 3, 1) if planes else None
 
     @staticmethod
-    def backward(ctx: Any, d_rgb: Tensor | None, d_alpha: Tensor | None, d_z: None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, d_rgb: Tensor | None, d_alpha: Tensor | None, d_z: None, d_features: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         (background,) = ctx.saved_tensors
         if d_rgb is None:
             width, height = ctx.options.size
@@ -184,6 +232,7 @@ class _Rasterize(torch.autograd.Function):
                 view,
                 d_rgb[i].numpy(),
                 None if d_alpha is None else d_alpha[i].numpy(),
+                None if d_features is None else d_features[i].permute(2, 0, 1).numpy(),
                 pose=ctx.needs_input_grad[2],
                 penalty=(0.0, 0.0) if ctx.options.sink is None else ctx.options.sink.penalty,
             )
@@ -191,16 +240,17 @@ class _Rasterize(torch.autograd.Function):
         ]
         d_background = _background_gradient(ctx.views, background, d_rgb) if ctx.needs_input_grad[1] else None
         d_pose = _pose_gradient(found) if ctx.needs_input_grad[2] else None
+        d_numbers = _of_features(found, ctx.per_view) if ctx.needs_input_grad[3] else None
         if ctx.options.sink is not None:
             for f in found:
                 ctx.options.sink.add(torch.from_numpy(f.rows), f.columns)
-            return None, d_background, d_pose, *(None for _ in NAMES)
-        wanted = ctx.needs_input_grad[3:]
+            return None, d_background, d_pose, d_numbers, *(None for _ in NAMES)
+        wanted = ctx.needs_input_grad[4:]
         dense = [
             _dense(name, shape, found) if want else None
             for name, shape, want in zip(NAMES, ctx.shapes, wanted, strict=True)
         ]
-        return None, d_background, d_pose, *dense
+        return None, d_background, d_pose, d_numbers, *dense
 
 
 def _median(splats: Splats, options: _Options, cam_from_world: Tensor | None, through: float) -> Tensor:
@@ -229,6 +279,14 @@ def _dense(name: str, shape: torch.Size, found: list[ViewGradients]) -> Tensor:
         part = f.columns[name]
         _leading(total, part).index_add_(0, torch.from_numpy(f.rows), part)
     return total
+
+
+def _of_features(found: list[ViewGradients], per_view: bool) -> Tensor | None:
+    """The gradient of features [N, D], summed over the views, or [C, N, D]; None where they have none."""
+    parts = [torch.from_numpy(f.features) for f in found if f.features is not None]
+    if not parts:
+        return None
+    return torch.stack(parts) if per_view else parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
 def _pose_gradient(found: list[ViewGradients]) -> Tensor:

@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     from render.rasterize import RowGrads
 
 
-def rasterize_cuda(splats: Splats, options: Any, background: Tensor | None, cam_from_world: Tensor | None) -> Rendering:
-    """rasterize() for splats whose columns are on a CUDA device. Raises MissingPart without gsplat."""
+def rasterize_cuda(
+    splats: Splats,
+    options: Any,
+    background: Tensor | None,
+    cam_from_world: Tensor | None,
+    features: Tensor | None = None,
+) -> Rendering:
+    """rasterize() for splats whose columns are on a CUDA device. Raises MissingPart without gsplat.
+
+    Features take a second call, as colours of D channels that gsplat blends as they are (sh_degree None) over 0.
+    """
     try:
         from gsplat import rasterization  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -36,23 +45,25 @@ def rasterize_cuda(splats: Splats, options: Any, background: Tensor | None, cam_
         )
     poses = torch.as_tensor(options.cameras.cam_from_world) if cam_from_world is None else cam_from_world
     width, height = options.size
-    image, alpha, meta = rasterization(
-        columns["mean"],
-        columns["quat"],
-        columns["log_scale"].exp(),
-        columns["opacity_logit"].sigmoid(),
-        columns["sh"],
+    shape = (columns["mean"], columns["quat"], columns["log_scale"].exp(), columns["opacity_logit"].sigmoid())
+    where = (
         poses.to(device, torch.float32),
         torch.as_tensor(options.cameras.K, dtype=torch.float32, device=device),
         width,
         height,
-        near_plane=options.near,
-        eps2d=FILTER,
-        sh_degree=options.degree,
-        packed=False,
-        render_mode="RGB+ED" if options.depth else "RGB",
-        rasterize_mode="antialiased" if options.antialiased else "classic",
     )
+    how = {
+        "near_plane": options.near,
+        "eps2d": FILTER,
+        "packed": False,
+        "rasterize_mode": "antialiased" if options.antialiased else "classic",
+    }
+    mode = "RGB+ED" if options.depth else "RGB"
+    image, alpha, meta = rasterization(*shape, columns["sh"], *where, **how, sh_degree=options.degree, render_mode=mode)
+    extra = {}
+    if features is not None:
+        numbers = features.to(device, torch.float32)
+        extra["features"], _, _ = rasterization(*shape, numbers, *where, **how, sh_degree=None, render_mode="RGB")
     seen.append(torch.nonzero((meta["radii"] > 0).reshape(len(options.cameras), len(splats), -1).all(-1).any(0))[:, 0])
     rgb, alpha = image[..., :3], alpha[..., 0]
     if background is not None:
@@ -60,7 +71,7 @@ def rasterize_cuda(splats: Splats, options: Any, background: Tensor | None, cam_
     z = torch.full((), torch.nan, device=device).expand_as(alpha)
     if options.depth:
         z = torch.where(alpha > 0, image[..., 3], torch.nan).detach()
-    return Rendering(rgb, alpha, z)
+    return Rendering(rgb, alpha, z, extra)
 
 
 class _Capture(torch.autograd.Function):

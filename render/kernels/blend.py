@@ -30,7 +30,6 @@ from recon.kernels.simd import (
 )
 from recon.kernels.simd_memory import (
     load,
-    load3,
     load_first,
     peek,
     poke,
@@ -41,8 +40,10 @@ from recon.kernels.simd_memory import (
     store_lane_sums,
 )
 from recon.kernels.simd_shuffle import lane_sum
+from render.kernels import features as channel
 from render.kernels import layout, reference
 from render.kernels.layout import BLOCK, MOMENTS, RECORD, TILE, scratch
+from render.kernels.pixels import EXCHANGE, load_background, load_colours, pixels_inside
 from render.kernels.vecmath import exp2
 
 PIXELS = TILE * TILE
@@ -63,11 +64,12 @@ _MIDDLE = np.float32(0.5 * (BLOCK - 1))
 
 # The scratch of one tile, in floats: pixels by block, room to reorder a block, then what the batch's splats need. In forward a
 # splat has 96 floats: u in block 0, its change by block, and log2(alpha) + u^2 in the four rows of blocks.
-_T, _R, _G, _B, _LAST, _D, _EXCHANGE = 0, 256, 512, 768, 1024, 1280, 1536
+_T, _R, _G, _B, _LAST, _D = 0, 256, 512, 768, 1024, 1280
 _PLACE, _SPLATS, _SPLAT = 1632, 1632 + BATCH, 96
 _STEP, _LOG = 16, 32
 _FORWARD = _SPLATS + _SPLAT * BATCH
-_BEHIND, _U_STEP, _V_STEP, _BACKWARD = 1280, 1632, 1648, 1664
+_BEHIND, _U_STEP, _V_STEP, _SUMS = 1280, 1632, 1648, 1664
+_PLANES = _SUMS + 16 * channel.MOST  # features: sums of one splat, then the gradients of the pixels
 
 
 @helper
@@ -124,7 +126,7 @@ def _prepare(begin, lo, hi, splat, records, left, top, column, row, buf, blocks,
 
 
 @helper
-def _blend_block(block, records, reach, at, depth, buf):
+def _blend_block(block, records, reach, at, depth, features, place, channels, buf):
     """Blend the batch's splats into one block; returns the bits of the pixels that are not done."""
     p = 16 * block
     bit = 1 << block
@@ -148,6 +150,8 @@ def _blend_block(block, records, reach, at, depth, buf):
         blue = blue + w * peek(records, r + _BLUE)
         if depth:
             far = far + w * peek(records, r + _Z)
+        if features is not None:
+            channel.add(features, peek(place, n), channels, w, buf, _FORWARD + p)
         t = select(ok, through, select(seen, -absolute(t), t))
         last = select(ok, fill(peek(buf, _PLACE + n)), last)
     store(buf, _T + p, t)
@@ -160,47 +164,24 @@ def _blend_block(block, records, reach, at, depth, buf):
 
 
 @helper
-def _pixels_inside(x, y, block, row, width, height):
-    """How many pixels of one row of a block lie in the image, and the number of the first."""
-    i, j = x + BLOCK * (block % 4), y + BLOCK * (block // 4) + row
-    count = max(0, min(BLOCK, width - i))
-    return count if j < height else 0, j * width + i
-
-
-@helper
-def _load_colours(image, x, y, block, width, height, buf):
-    """The three channels of one block of an interleaved image; 0 outside."""
-    for row in range(BLOCK):
-        count, p = _pixels_inside(x, y, block, row, width, height)
-        store(buf, _EXCHANGE + 12 * row, load_first(image, 3 * p, 3 * count))
-    return load3(buf, _EXCHANGE)
-
-
-@helper
-def _load_background(background, stride, x, y, block, width, height, buf):
-    """_load_colours() of a background image (stride 3), or a background of one colour (stride 0)."""
-    if stride == 0:
-        return fill(background[0]), fill(background[1]), fill(background[2])
-    return _load_colours(background, x, y, block, width, height, buf)
-
-
-@helper
-def _write_tile(x, y, width, height, background, stride, depth, buf, rgb, alpha, z):
+def _write_tile(x, y, width, height, background, stride, depth, buf, rgb, alpha, z, channels, image):
     """One tile's pixels into the images; background: 3 floats a pixel, stride 3, or the same 3 for all, stride 0."""
     for block in range(BLOCKS):
         p = 16 * block
         t = absolute(load(buf, _T + p))
-        red, green, blue = _load_background(background, stride, x, y, block, width, height, buf)
+        red, green, blue = load_background(background, stride, x, y, block, width, height, buf)
         red, green, blue = load(buf, _R + p) + t * red, load(buf, _G + p) + t * green, load(buf, _B + p) + t * blue
-        store3(buf, _EXCHANGE, red, green, blue, 16)
-        store(buf, _EXCHANGE + 48, _1 - t)
-        store(buf, _EXCHANGE + 64, load(buf, _D + p) / (_1 - t))  # 0 / 0 is the NaN of a pixel that nothing covers
+        store3(buf, EXCHANGE, red, green, blue, 16)
+        store(buf, EXCHANGE + 48, _1 - t)
+        store(buf, EXCHANGE + 64, load(buf, _D + p) / (_1 - t))  # 0 / 0 is the NaN of a pixel that nothing covers
         for row in range(BLOCK):
-            count, first = _pixels_inside(x, y, block, row, width, height)
-            store_first(rgb, 3 * first, load(buf, _EXCHANGE + 12 * row), 3 * count)
-            store_first(alpha, first, load(buf, _EXCHANGE + 48 + BLOCK * row), count)
+            count, first = pixels_inside(x, y, block, row, width, height)
+            store_first(rgb, 3 * first, load(buf, EXCHANGE + 12 * row), 3 * count)
+            store_first(alpha, first, load(buf, EXCHANGE + 48 + BLOCK * row), count)
             if depth:
-                store_first(z, first, load(buf, _EXCHANGE + 64 + BLOCK * row), count)
+                store_first(z, first, load(buf, EXCHANGE + 64 + BLOCK * row), count)
+            if image is not None:
+                channel.write_row(image, first, count, width * height, channels, buf, _FORWARD + p + BLOCK * row)
 
 
 @kernel
@@ -222,14 +203,20 @@ def blend(
     through,
     last,
     blocks,
+    features,
+    rows,
+    channels,
+    image,
 ):
     """Blend tiles start .. stop into rgb f32[H W 3], alpha and z f32[H W].
 
     What backward starts from: through, last f32[tiles 256], by tile and block: transmittance and the last splat blended
     (place in the tile's list, -1: none); blocks u16[P], by slot: the blocks that a splat reaches.
+    features f32[rows of splats, channels], rows i32[N] as in layout.Visible, image f32[channels H W]; or None, None, 0, None.
     """
-    buf = scratch(_FORWARD)
+    buf = scratch(_FORWARD + PIXELS * channels + 16)
     reach, at = np.empty(BATCH, np.int32), np.empty(BATCH, np.int64)
+    place = np.empty(BATCH if channels else 0, np.int64)
     column, row = _block_lanes()
     for tile in range(start, stop):
         x, y = TILE * (tile % columns), TILE * (tile // columns)
@@ -246,43 +233,49 @@ def blend(
             store(buf, _G + p, _0)
             store(buf, _B + p, _0)
             store(buf, _D + p, _0)
+        channel.clear(buf, _FORWARD, PIXELS * channels)
         begin, end = np.int64(offset[tile]), np.int64(offset[tile + 1])
         for lo in range(begin, end, BATCH):
             _prepare(begin, lo, min(lo + BATCH, end), splat, records, left, top, column, row, buf, blocks, reach, at)
+            if features is not None:
+                for n in range(min(lo + BATCH, end) - lo):
+                    place[n] = channels * np.int64(peek(rows, peek(splat, lo + n)))
             left_over = alive
             while left_over != 0:
                 block = lowest_bit(left_over)
                 left_over &= left_over - 1
-                if _blend_block(block, records, reach, at, depth, buf) == 0:
+                if _blend_block(block, records, reach, at, depth, features, place, channels, buf) == 0:
                     alive &= ~(1 << block)
             if alive == 0:
                 break
-        _write_tile(x, y, width, height, background, stride, depth, buf, rgb, alpha, z)
+        _write_tile(x, y, width, height, background, stride, depth, buf, rgb, alpha, z, channels, image)
         for p in range(0, PIXELS, 16):
             store(through, PIXELS * tile + p, absolute(load(buf, _T + p)))
             store(last, PIXELS * tile + p, load(buf, _LAST + p))
 
 
 @helper
-def _read_tile(x, y, width, height, background, stride, d_rgb, d_alpha, buf):
+def _read_tile(x, y, width, height, background, stride, d_rgb, d_alpha, channels, d_features, buf):
     """Gradients of the tile's pixels into R, G, B, and what lies behind all splats, dotted with them, into BEHIND."""
     for block in range(BLOCKS):
-        red, green, blue = _load_background(background, stride, x, y, block, width, height, buf)
-        d_red, d_green, d_blue = _load_colours(d_rgb, x, y, block, width, height, buf)
+        red, green, blue = load_background(background, stride, x, y, block, width, height, buf)
+        d_red, d_green, d_blue = load_colours(d_rgb, x, y, block, width, height, buf)
         behind = red * d_red + green * d_green + blue * d_blue
         if len(d_alpha) > 0:
             for row in range(BLOCK):
-                count, p = _pixels_inside(x, y, block, row, width, height)
-                store(buf, _EXCHANGE + BLOCK * row, load_first(d_alpha, p, count))
-            behind = behind - load(buf, _EXCHANGE)
+                count, p = pixels_inside(x, y, block, row, width, height)
+                store(buf, EXCHANGE + BLOCK * row, load_first(d_alpha, p, count))
+            behind = behind - load(buf, EXCHANGE)
         store(buf, _R + 16 * block, d_red)
         store(buf, _G + 16 * block, d_green)
         store(buf, _B + 16 * block, d_blue)
         store(buf, _BEHIND + 16 * block, behind)
+        if d_features is not None:
+            channel.read_block(d_features, x, y, block, width, height, channels, buf, _PLANES)
 
 
 @helper
-def _moments(bits, number, records, r, x0, y0, column, row, buf, out, at):
+def _moments(bits, number, records, r, x0, y0, column, row, features, f, channels, buf, out, at):
     """Back-propagate through one splat in the given blocks of a tile; its MOMENTS sums go to out[at ...]."""
     su, sk, sv, log_o = (
         peek(records, r + _SU),
@@ -311,6 +304,8 @@ def _moments(bits, number, records, r, x0, y0, column, row, buf, out, at):
         d_red, d_green, d_blue = d_red + w * g_red, d_green + w * g_green, d_blue + w * g_blue
         behind = load(buf, _BEHIND + p)
         change = red * g_red + green * g_green + blue * g_blue - behind
+        if features is not None:
+            change = change + channel.pull(features, f, channels, w, buf, _PLANES + p, _SUMS)
         store(buf, _BEHIND + p, behind + a * change)
         d = select(q <= _LOG_MAX, w * change, _0)  # alpha dL/dalpha; none where alpha is capped
         du, dv = d * u, d * v
@@ -338,17 +333,23 @@ def blend_backward(
     d_rgb,
     d_alpha,
     out,
+    features,
+    rows,
+    channels,
+    d_features,
+    d_out,
 ):
     """Back-propagate d_rgb f32[H W 3] and d_alpha f32[H W] (or empty) through tiles start .. stop.
 
-    out: f32[P MOMENTS + 16], the MOMENTS of every pair by its slot.
+    out: f32[P MOMENTS + 16], the MOMENTS of every pair by its slot. features, rows, channels as in blend(), d_features
+    f32[channels H W]; d_out f32[P channels], their sums by slot. Or None, None, 0, None, None.
     """
-    buf = scratch(_BACKWARD)
+    buf = scratch(_PLANES + PIXELS * channels)
     column, row = _block_lanes()
     for tile in range(start, stop):
         x, y = TILE * (tile % columns), TILE * (tile // columns)
         left, top = np.float32(x), np.float32(y)
-        _read_tile(x, y, width, height, background, stride, d_rgb, d_alpha, buf)
+        _read_tile(x, y, width, height, background, stride, d_rgb, d_alpha, channels, d_features, buf)
         latest = fill(-_1)
         for p in range(0, PIXELS, 16):
             store(buf, _T + p, load(through, PIXELS * tile + p))
@@ -361,10 +362,18 @@ def blend_backward(
             deepest = max(deepest, np.int64(buf[_U_STEP + i]))
         begin, end = np.int64(offset[tile]), np.int64(offset[tile + 1])
         out[MOMENTS * (begin + deepest + 1) : MOMENTS * end] = _0
+        f = np.int64(0)
+        if d_out is not None:
+            d_out[channels * (begin + deepest + 1) : channels * end] = _0
         for k in range(begin + deepest, begin - 1, -1):
             prefetch(records, RECORD * np.int64(peek(splat, max(k - _AHEAD, 0))))
             r = RECORD * np.int64(peek(splat, k))
             x0 = left + _HALF - peek(records, r + _IX) - peek(records, r + _FX)
             y0 = top + _HALF - peek(records, r + _IY) - peek(records, r + _FY)
-            bits = np.int64(peek(blocks, k))
-            _moments(bits, np.float32(k - begin), records, r, x0, y0, column, row, buf, out, MOMENTS * k)
+            bits, number = np.int64(peek(blocks, k)), np.float32(k - begin)
+            if features is not None:
+                f = channels * np.int64(peek(rows, peek(splat, k)))
+                channel.clear(buf, _SUMS, 16 * channels)
+            _moments(bits, number, records, r, x0, y0, column, row, features, f, channels, buf, out, MOMENTS * k)
+            if d_out is not None:
+                channel.finish(channels, buf, _SUMS, d_out, channels * k)

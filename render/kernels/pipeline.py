@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recon.kernels.jit import DOOR, spread
 from recon.kernels.simd import LANES
 from render.kernels.blend import PIXELS, blend, blend_backward
+from render.kernels.features import gather_features
 from render.kernels.gradient import project_backward
 from render.kernels.grads import SPARE, ColumnGrads, ShFactors
 from render.kernels.layout import BLOCK, CHUNK, MEMO, MOMENTS, RECORD, TILE, Visible
@@ -43,6 +44,10 @@ class View:
     """f32[tiles * 256], the last splat blended, as its place in the tile's list. Both by tile and block."""
     blocks: NDArray[np.uint16]
     """u16[P], by slot: bits of the tile's blocks that the splat reaches."""
+    features: F32 | None = None
+    """f32[N, D], what was blended besides colour."""
+    feature_image: F32 | None = None
+    """f32[D, H, W], and what came of it."""
 
     def through_image(self) -> F32:
         """f32[H, W], the transmittance of every pixel."""
@@ -61,6 +66,8 @@ class ViewGradients:
     columns: ColumnGrads
     pose: NDArray[np.float64] | None
     """f64[3, 4], by the entries of cam_from_world."""
+    features: F32 | None = None
+    """f32[N, D], of all rows: zero in those that are not visible."""
 
 
 def padded(columns: Mapping[str, F32]) -> dict[str, F32]:
@@ -85,10 +92,11 @@ def render_view(
     antialiased: bool,
     depth: bool,
     gradients: bool,
+    features: F32 | None = None,
 ) -> tuple[F32, F32, F32, View]:
     """(rgb [H, W, 3], alpha [H, W], z [H, W] or [0, W] without depth, what backward needs) of padded() columns.
 
-    Without `gradients` the view is of no use to view_gradients().
+    Without `gradients` the view is of no use to view_gradients(). features: f32[N, D], blended into View.feature_image.
     """
     width, height = size
     with DOOR:
@@ -102,9 +110,19 @@ def render_view(
         pixels = (background.reshape(-1), 0 if background.size == 3 else 3)
         shape = (lists.columns, width, height, lists.offset, lists.splat, visible.records)
         blocks = np.empty(len(lists.splat), np.uint16)
-        spread(blend, tiles, *shape, *pixels, depth, *images, through, last, blocks)
-    view = View(camera, size, degree, antialiased, background, visible, lists, through, last, blocks)
+        image = None if features is None else np.empty((features.shape[1], height, width), np.float32)
+        more = _features(features, visible, image)
+        spread(blend, tiles, *shape, *pixels, depth, *images, through, last, blocks, *more)
+    kept = (through, last, blocks, features, image)
+    view = View(camera, size, degree, antialiased, background, visible, lists, *kept)
     return rgb, alpha, z, view
+
+
+def _features(features: F32 | None, visible: Visible, image: F32 | None) -> tuple:
+    """What the blending kernels want to know of features, or of there being none."""
+    if features is None or image is None:
+        return None, None, 0, None
+    return features.reshape(-1), visible.rows, features.shape[1], image.reshape(-1)
 
 
 def see(
@@ -128,28 +146,53 @@ def see(
 
 
 def view_gradients(
-    view: View, d_rgb: F32, d_alpha: F32 | None, *, pose: bool = False, penalty: tuple[float, float] = (0.0, 0.0)
+    view: View,
+    d_rgb: F32,
+    d_alpha: F32 | None,
+    d_features: F32 | None = None,
+    *,
+    pose: bool = False,
+    penalty: tuple[float, float] = (0.0, 0.0),
 ) -> ViewGradients:
-    """Gradients of the columns given to render_view, and of the pose if wanted; d_rgb [H, W, 3], d_alpha [H, W].
+    """Gradients of the columns given to render_view, and of the pose if wanted; d_rgb [H, W, 3], d_alpha [H, W],
+    d_features [D, H, W].
 
     penalty: weights of every visible splat's opacity, and of the sum of its scales, in the loss.
     """
     d_alpha = np.empty(0, np.float32) if d_alpha is None else np.ascontiguousarray(d_alpha, np.float32)
+    d_rgb, image = np.ascontiguousarray(d_rgb, np.float32), None
+    if d_features is not None:
+        image = np.ascontiguousarray(d_features, np.float32)
     with DOOR:
-        moments = pair_moments(view, np.ascontiguousarray(d_rgb, np.float32), d_alpha)
-        return column_gradients(view, moments, pose, penalty)
+        moments, sums = pair_moments(view, d_rgb, d_alpha, image)
+        gradients = column_gradients(view, moments, pose, penalty)
+        return gradients if sums is None else replace(gradients, features=_feature_gradients(view, sums))
 
 
-def pair_moments(view: View, d_rgb: F32, d_alpha: F32) -> F32:
-    """f32[P * MOMENTS + LANES]: the sums over pixels of every pair of splat and tile."""
+def _feature_gradients(view: View, sums: F32) -> F32:
+    """Gather each splat's sums into its row."""
+    v, lists = view.visible, view.lists
+    assert view.features is not None
+    out = np.zeros_like(view.features)
+    seen = (v.count, v.rows, lists.first, lists.pairs, lists.slot, sums)
+    spread(gather_features, len(v.count), *seen, out.shape[1], out.reshape(-1))
+    return out
+
+
+def pair_moments(view: View, d_rgb: F32, d_alpha: F32, d_features: F32 | None = None) -> tuple[F32, F32 | None]:
+    """f32[P * MOMENTS + LANES]: the sums over pixels of every pair of splat and tile; f32[P * D]: those of the features,
+    where they have a gradient.
+    """
     width, height = view.size
     lists = view.lists
     moments = np.empty(len(lists.splat) * MOMENTS + LANES, np.float32)
     pixels = (view.background.reshape(-1), 0 if view.background.size == 3 else 3)
     shape = (lists.columns, width, height, lists.offset, lists.splat, view.visible.records)
     saved = (view.through, view.last, view.blocks, d_rgb.reshape(-1), d_alpha.reshape(-1))
-    spread(blend_backward, len(lists.offset) - 1, *shape, *pixels, *saved, moments)
-    return moments
+    more = _features(view.features, view.visible, d_features)
+    sums = None if more[0] is None else np.empty(len(lists.splat) * more[2], np.float32)
+    spread(blend_backward, len(lists.offset) - 1, *shape, *pixels, *saved, moments, *more, sums)
+    return moments, sums
 
 
 def column_gradients(view: View, moments: F32, pose: bool, penalty: tuple[float, float] = (0.0, 0.0)) -> ViewGradients:

@@ -136,20 +136,30 @@ def alphas(flat: Flat, size: tuple[int, int]) -> Tensor:
     return (flat.opacity[:, None, None] * torch.exp(-s)).clamp(max=ALPHA_MAX)
 
 
-def blend(flat: Flat, size: tuple[int, int], background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """rgb [H, W, 3], alpha [H, W] and z [H, W] (expected z, NaN where alpha is 0); background broadcasts to [H, W,
-    3].
-    """
+def weights(flat: Flat, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """w [M, H, W] with which every splat counts in every pixel, and the transmittance [H, W] behind all of them."""
     alpha = alphas(flat, size)
     alpha = torch.where(alpha >= ALPHA_MIN, alpha, 0.0)
     through = torch.cumprod(1 - alpha, 0)
     alpha = torch.where(through > T_MIN, alpha, 0.0)
     before = torch.cumprod(torch.cat([torch.ones_like(alpha[:1]), 1 - alpha]), 0)
-    weight = alpha * before[:-1]
-    rgb = torch.einsum("nhw,nc->hwc", weight, flat.rgb) + before[-1][..., None] * background.double()
-    total = 1 - before[-1]
+    return alpha * before[:-1], before[-1]
+
+
+def blend(flat: Flat, size: tuple[int, int], background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """rgb [H, W, 3], alpha [H, W] and z [H, W] (expected z, NaN where alpha is 0); background broadcasts to [H, W,
+    3].
+    """
+    weight, through = weights(flat, size)
+    rgb = torch.einsum("nhw,nc->hwc", weight, flat.rgb) + through[..., None] * background.double()
+    total = 1 - through
     z = torch.einsum("nhw,n->hw", weight, flat.z) / torch.where(total > 0, total, torch.nan)
     return rgb, total, z
+
+
+def blend_features(flat: Flat, size: tuple[int, int], features: Tensor) -> Tensor:
+    """[H, W, D], the sums of w_i f_i of features [N, D], by row of the splats."""
+    return torch.einsum("nhw,nd->hwd", weights(flat, size)[0], features.double()[flat.rows])
 
 
 def median_z(

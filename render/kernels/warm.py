@@ -49,9 +49,13 @@ def _run_all() -> None:
     cameras = Cameras(pose, np.array([[[40, 0, 20], [0, 40, 20], [0, 0, 1.0]]]), np.full((1, 2), 40, np.int32))
     sink = RowGrads()
     moving = torch.as_tensor(pose, dtype=torch.float32).requires_grad_()
-    rendering = rasterize(splats, cameras, cam_from_world=moving, row_grads=sink, median=0.5)
-    _, gradient, _, _ = photometric(rendering.rgb[0], torch.zeros(40, 40, 3, dtype=torch.uint8))
-    torch.autograd.backward([rendering.rgb, rendering.alpha], [gradient[None], torch.zeros(1, 40, 40)])
+    for features in (None, torch.zeros(20, 1, requires_grad=True)):
+        sink.clear()
+        rendering = rasterize(splats, cameras, cam_from_world=moving, row_grads=sink, median=0.5, features=features)
+        _, gradient, _, _ = photometric(rendering.rgb[0], torch.zeros(40, 40, 3, dtype=torch.uint8))
+        images = [rendering.rgb, rendering.alpha, *rendering.extra.values()]
+        given = [image for image in images if image.requires_grad]
+        torch.autograd.backward(given, [gradient[None], *(torch.zeros_like(image) for image in given[1:])])
     assert sink.rows is not None
     first, second = ({name: torch.zeros_like(c) for name, c in columns.items()} for _ in range(2))
     count = torch.zeros(20, dtype=torch.int32)

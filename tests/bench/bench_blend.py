@@ -112,9 +112,11 @@ def against_anchor(library: ctypes.CDLL, inputs: Any, shape: tuple[int, int, int
     values = interleaved(
         {
             "anchor_forward_ms": lambda: library.fwd(*head, *p(out), *saved),
-            "forward_ms": lambda: blend(0, tiles, *mine, False, rgb, alpha, NOTHING, *state),
+            "forward_ms": lambda: blend(0, tiles, *mine, False, rgb, alpha, NOTHING, *state, None, None, 0, None),
             "anchor_backward_ms": lambda: library.bwd(*head, *saved, *p(d_rgb, theirs)),
-            "backward_ms": lambda: blend_backward(0, tiles, *mine, *state, flat, NOTHING, ours),
+            "backward_ms": lambda: blend_backward(
+                0, tiles, *mine, *state, flat, NOTHING, ours, None, None, 0, None, None
+            ),
         },
         rounds,
     )
@@ -179,7 +181,7 @@ def phases(size: tuple[int, int], rounds: int, splats: int = SPLATS) -> dict[str
         rgb, _, _, view = timed("forward", lambda: render_view(columns, camera, size, black, **options))
         _, d_rgb, _, _ = timed("loss", lambda image=rgb: photometric(torch.from_numpy(image), target))
         flat = d_rgb.numpy()
-        moments = timed("blend_backward", lambda v=view, d=flat: pair_moments(v, d, NOTHING))
+        moments = timed("blend_backward", lambda v=view, d=flat: pair_moments(v, d, NOTHING)[0])
         found = timed("project_backward", lambda v=view, m=moments: column_gradients(v, m, False))
         grads, rows = found.columns, torch.from_numpy(found.rows)
         timed("adam", lambda g=grads, r=rows: row_adam(params, first, second, g, r, count, lr))
