@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,21 +60,18 @@ class SplatViews:
             return DepthView(self.names[index], self.cameras[index], data["z"], data["confidence"])
 
     def _render(self, index: int) -> dict[str, np.ndarray]:
-        z, alpha = surface_z(self.scene, self.cameras[index])
+        import torch
+
+        setup = self.scene.setup
+        with torch.no_grad():
+            seen = rasterize(
+                self.scene.at(),
+                self.cameras[index],
+                sh_degree=0,
+                antialiased=setup.antialiased,
+                near=setup.near,
+                median=SURFACE,
+            )
+        z, alpha = seen.extra["median_z"][0].numpy(), seen.alpha[0].cpu().numpy()
         confidence = np.where(np.isfinite(z), np.clip((alpha - LEAST_ALPHA) / (1 - LEAST_ALPHA), 0, 1), 0)
         return {"z": z, "confidence": confidence.astype(np.float32)}
-
-
-def surface_z(scene: SplatScene, camera: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """z f32[H, W] of the surface in one camera (NaN: none), and alpha f32[H, W]: what the scene says itself, if it has
-    surface(cameras) -> Rendering, or its median z."""
-    import torch
-
-    setup, own = scene.setup, getattr(scene, "surface", None)
-    if own is not None:
-        seen = own(camera)
-        return seen.z[0].cpu().numpy(), seen.alpha[0].cpu().numpy()
-    how: Any = {"sh_degree": 0, "antialiased": setup.antialiased, "near": setup.near}
-    with torch.no_grad():
-        seen = rasterize(scene.at(), camera, median=SURFACE, **how)
-    return seen.extra["median_z"][0].numpy(), seen.alpha[0].cpu().numpy()

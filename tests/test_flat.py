@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import tests.synthetic_scene
 from recon.cameras import Cameras
+from recon.capture import Capture
+from recon.errors import InputError
+from recon.job import Job
 from render import planes
+from render.formats.ply import read_ply
 from render.kernels import reference
+from render.options import TrainOptions, check_options
 from render.rasterize import rasterize
-from render.splats import Splats
+from render.scenes import config_of
+from render.scenes.flat import FlatConfig
+from render.splats import Splats, quat_product
+from render.stage_train import initial_scene, load_scene, train_stage, training_data
+from render.train import Training, prepare, train, training_psnr
 from tests.splat_scenes import cameras, scene
+from tests.synthetic_scene import Posed
+from tests.test_mesh_stage import shell
+from tests.test_train import SMALL
 
 VIEW = Cameras(np.eye(4)[None], np.array([[[50.0, 0, 32], [0, 50, 24], [0, 0, 1]]]), np.array([[64, 48]], np.int32))
 POSE = torch.eye(4)
@@ -113,8 +128,6 @@ def turned(splats: Splats, by: float) -> Splats:
     sign = torch.tensor([1.0, -1.0]).repeat(len(splats))[: len(splats)]
     half = 0.5 * by * sign
     turn = torch.stack([torch.cos(half), 0 * half, torch.sin(half), 0 * half], -1)
-    from render.splats import quat_product
-
     return replace(splats, quat=quat_product(turn, splats.quat))
 
 
@@ -187,3 +200,89 @@ def test_the_kernels_do_what_their_twins_do(terms: tuple[float, float]) -> None:
     assert abs(want) > 1e-2 and value == pytest.approx(want, rel=1e-5)
     for a, b in zip(fast, slow, strict=True):
         assert float((a - b).abs().max()) < 1e-4 * float(b.abs().max()) and float(b.abs().max()) > 0
+
+
+# Training
+
+
+@pytest.fixture
+def ball(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Capture, Posed, Path]:
+    """Photos of the flat splats of a sphere of radius 0.8, and points near it."""
+    monkeypatch.setattr(tests.synthetic_scene, "true_splats", lambda: shell(500))
+    return *tests.synthetic_scene.capture_of(tmp_path, 8), tmp_path
+
+
+def begin(ball: tuple[Capture, Posed, Path], config: dict[str, float], steps: int = 200) -> Training:
+    capture, posed, root = ball
+    options = replace(SMALL, steps=steps, splats=500, scene="flat", sh_degree=0)
+    (root / "data").mkdir(exist_ok=True)
+    data = training_data(capture, posed, options, root / "data")
+    return prepare(FlatConfig(**config), initial_scene(posed, data, options), data, options)  # type: ignore[arg-type]
+
+
+OFF = {"flatten": 0.0, "normals": 0.0, "distortion": 0.0}
+
+
+def test_training_with_the_terms_lays_splats_onto_the_surface(ball: tuple[Capture, Posed, Path]) -> None:
+    found = []
+    for config in (OFF, {}):
+        run = begin(ball, config)
+        for _ in train(run):
+            pass
+        splats = run.scene.at().detach()  # type: ignore[attr-defined]
+        scale = splats.scale.sort(-1)[0]
+        radius = splats.mean.norm(dim=-1)
+        axis = splats.rotation.gather(2, splats.log_scale.argmin(-1)[:, None, None].expand(-1, 3, 1))[..., 0]
+        leaning = torch.rad2deg(torch.acos((axis * splats.mean).sum(-1).abs().div(radius).clamp_max(1)))
+        seen = (splats.opacity > 0.3) & (splats.mean[:, 2].abs() < 0.6)
+        off = (radius - 0.8).abs()[seen].mean()
+        flatness = (scale[:, 0] / scale[:, 1])[seen].median()
+        found.append((float(flatness), float(leaning[seen].median()), float(off), training_psnr(run, [1, 3], 1.0)))
+    (thick, leaning, off, psnr), (thin, upright, on, psnr_with) = found
+    assert thin < 0.1 * thick
+    assert upright < 0.5 * leaning
+    assert on < 0.5 * off and psnr_with > psnr - 0.5
+
+
+def test_a_run_that_goes_on_gives_the_bits_of_an_unbroken_one(ball: tuple[Capture, Posed, Path]) -> None:
+    config = {"normals_from": 0.1, "distortion_from": 0.1, "every": 3}
+    whole, first = begin(ball, config, 40), begin(ball, config, 40)
+    for _ in train(whole):
+        pass
+    for event in train(first):
+        if event.step == 20:
+            break
+    tensors, values = first.state()
+    second = begin(ball, config, 40)
+    second.restore({name: tensor.detach().clone() for name, tensor in tensors.items()}, values)
+    for _ in train(second):
+        pass
+    for name, column in whole.scene.parameters().per_splat.items():
+        assert torch.equal(column, second.scene.parameters().per_splat[name]), name
+
+
+def test_it_is_trained_stored_and_exported_as_other_scenes_are(ball: tuple[Capture, Posed, Path]) -> None:
+    capture, posed, root = ball
+    options = replace(SMALL, steps=30, splats=500, scene="flat")
+    job = Job(root / "train")
+    made = train_stage(capture, posed, options, job)
+    job.finish()
+    loaded: Any = load_scene(job.folder)
+    assert loaded.info["scene"] == "flat" and loaded.config == FlatConfig()
+    ply = read_ply(job.folder / "scene.ply")
+    assert torch.equal(ply.mean, loaded.at().mean.detach()) and len(ply) == len(made.at())
+    camera = posed.model.cameras[0]
+    seen = loaded.surface(camera)
+    covered = seen.alpha >= planes.COVERED
+    assert torch.equal(torch.isfinite(seen.z), covered) and int(covered.sum()) > 300
+    length = seen.extra["normal"].norm(dim=-1)
+    assert float((length[covered] - 1).abs().max()) < 1e-5
+    facing = torch.as_tensor(camera.rays(0)[1] @ camera.cam_from_world[0, :3, :3].T, dtype=torch.float32)
+    assert float(((seen.extra["normal"][0] * facing).sum(-1) < 0)[covered[0]].float().mean()) > 0.98
+
+
+def test_the_command_line_knows_the_scene() -> None:
+    check_options(TrainOptions(scene="flat"))
+    with pytest.raises(InputError, match="gs, flat"):
+        check_options(TrainOptions(scene="round"))
+    assert config_of("flat") is FlatConfig

@@ -35,11 +35,11 @@ class FlatConfig(GsConfig):
     """Of the splats' mean thickness, in units of the scene's extent (PGSR)."""
     normals: float = 0.05
     """Of the disagreement between the splats' normals and those of their z, per pixel (2DGS)."""
-    normals_from: float = 0.25
+    normals_from: float = 0.5
     """Progress at which that term is switched on."""
-    distortion: float = 1.0
-    """Of the squared distances between the splats of a pixel, in extent / z (2DGS)."""
-    distortion_from: float = 0.1
+    distortion: float = 1e-3
+    """Of the squared distances between the splats of a pixel, in extent / z (2DGS); from 1e-2 on it makes scenes transparent."""
+    distortion_from: float = 0.5
     """Progress at which that term is switched on."""
     every: int = 2
     """Steps between those that have these two terms, which then weigh as many times more."""

@@ -3,7 +3,7 @@
 python tests/bench/bench_flat.py -w DIR [--seconds 90] [--scenes gs flat] [--config '{"normals": 0.1}']
 
 DIR is a workspace of the sample with finished stages ingest and align (recon run data/sample/images -w DIR). Every scene is
-trained for the same CPU seconds, user and system. Meshes are made from the scene's own z and from its median z.
+trained for the same CPU seconds, user and system. Surfaces are fused from the median z, and from the z of flat splats' planes.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from bench_mesh import hare_scores, hare_truth
 from common import OUT, cpu_seconds, record
 
-from recon.cameras import Cameras
+from recon.cameras import Cameras, fit_size
 from recon.geometry import fit_sim3
-from recon.job import Job
-from recon.mesh.options import MeshOptions
+from recon.mesh.marching import extract
+from recon.mesh.volume import build_volume
 from recon.sample import sample_cameras, sample_z
 from recon.workspace import Workspace
 from render.evaluate import BACKGROUNDS, compare, render_view
 from render.kernels.warm import warm_up
+from render.mesh_views import TrainingPhotos, training_names
 from render.options import TrainOptions
 from render.scenes import config_of
-from render.splat_depth import surface_z
-from render.stage_mesh import mesh_stage
+from render.splat_depth import SplatViews
+from render.stage_mesh import LEAST_WEIGHT
 from render.stage_train import initial_scene, training_data
 from render.train import prepare, train
 
@@ -76,24 +76,37 @@ def measure(capture: Any, posed: Any, options: TrainOptions, config: dict[str, A
     held_out = [n for n, test in zip(capture.names, capture.test, strict=True) if test and n in posed.model.names]
     psnr = [compare(render_view(posed, scene, name, BACKGROUNDS["white"])).psnr for name in held_out]
     scale = np.sort(scene.at().scale.detach().numpy(), axis=1)
-    plain = SimpleNamespace(at=scene.at, setup=scene.setup, info=scene.info)
-    kinds = {"median": plain} | ({"own": scene} if hasattr(scene, "surface") else {})
+    kinds: dict[str, type[SplatViews]] = {"median": SplatViews} | (
+        {"planes": PlaneViews} if hasattr(scene, "surface") else {}
+    )
     out = {
         "psnr": float(np.mean(psnr)),
         "steps": run.pace.step,
         "splats": len(scale),
         "cpu_seconds": run.pace.spent,
         "thickness": float(np.median(scale[:, 0] / scale[:, 1])),
-        "z": {kind: z_errors(posed, one, long_side) for kind, one in kinds.items()},
+        "z": {kind: z_errors(posed, views, scene, long_side) for kind, views in kinds.items()},
     }
     if mesh:
         true_from_world, truth = placed(posed), hare_truth(sample_cameras()[1])
+        names = training_names(capture, posed)
+        cameras = TrainingPhotos(posed, names).cameras
+        cameras = cameras.resized(fit_size(cameras.size, long_side))
         out["hare"] = {}
-        for kind, one in kinds.items():
+        for kind, views in kinds.items():
             with tempfile.TemporaryDirectory() as folder:
-                made = mesh_stage(capture, posed, one, MeshOptions(texture_size=0), Job(Path(folder) / "mesh"))
-            out["hare"][kind] = hare_scores(true_from_world.apply(made.xyz), made.faces, truth)[1]
+                xyz, faces = extract(build_volume(views(scene, names, cameras, Path(folder))), LEAST_WEIGHT)
+            out["hare"][kind] = hare_scores(true_from_world.apply(xyz), faces, truth)[1]
     return out
+
+
+class PlaneViews(SplatViews):
+    """z of the splats' planes instead of median z."""
+
+    def _render(self, index: int) -> dict[str, np.ndarray]:
+        seen = self.scene.surface(self.cameras[index])  # type: ignore[attr-defined]
+        z, alpha = seen.z[0].numpy(), seen.alpha[0].numpy()
+        return {"z": z, "confidence": np.where(np.isfinite(z), 2 * alpha - 1, 0).astype(np.float32)}
 
 
 def placed(posed: Any) -> Any:
@@ -103,7 +116,7 @@ def placed(posed: Any) -> Any:
     return fit_sim3(cameras.centers[rows], posed.model.cameras.centers)
 
 
-def z_errors(posed: Any, scene: Any, long_side: int) -> dict[str, float]:
+def z_errors(posed: Any, views: type[SplatViews], scene: Any, long_side: int) -> dict[str, float]:
     """Errors of the scene's z in the true cameras, over the pixels that it covers; shares: of all with truth."""
     true_from_world = placed(posed)
     names, cameras = sample_cameras()
@@ -112,7 +125,9 @@ def z_errors(posed: Any, scene: Any, long_side: int) -> dict[str, float]:
         true_camera = cameras[names.index(name)]
         step = max(1, round(true.shape[1] / long_side))
         pose = true_from_world.inverse().cameras(true_camera.cam_from_world)
-        z, _ = surface_z(scene, Cameras(pose, true_camera.K, true_camera.size))
+        with tempfile.TemporaryDirectory() as folder:
+            camera = Cameras(pose, true_camera.K, true_camera.size)
+            z = views(scene, (name,), camera, Path(folder)).alone(0).z
         error = np.abs(true_from_world.scale * z / true - 1)[::step, ::step]
         known += np.isfinite(true[::step, ::step]).sum()
         errors.append(error[np.isfinite(error)])
