@@ -16,7 +16,7 @@ class TrainOptions:
     """How long, how large, and which of the parts of training are on."""
 
     scene: str = "gs"
-    """Representation, a name in SCENES. gs: static Gaussian splats."""
+    """Representation, a name in SCENES. gs: static Gaussian splats. flat: the same, flat and drawn onto surfaces, for meshes."""
     minutes: float | None = 5.0
     """Wall time of the training loop, resumed time counted in; every schedule fits itself to it. Not used when --steps
     is given."""

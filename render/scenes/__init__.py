@@ -6,7 +6,7 @@ from typing import Any
 
 from recon.stages import resolve
 
-SCENES = {"gs": "render.scenes.gs:GsConfig"}
+SCENES = {"gs": "render.scenes.gs:GsConfig", "flat": "render.scenes.flat:FlatConfig"}
 """"module:class" of the config; strings, so that reading the names imports nothing."""
 
 

@@ -81,7 +81,7 @@ class GsConfig:
             "sh": torch.zeros(n, bands, 3),
         }
         columns["sh"][:, 0] = (torch.as_tensor(init.rgb[chosen]) - 0.5) / SH_C0
-        return GsScene(self, setup, {name: column.float() for name, column in columns.items()})
+        return self.load(setup, {name: column.float() for name, column in columns.items()})
 
     def load(self, setup: SceneSetup, columns: dict[str, Tensor]) -> GsScene:
         """A scene of stored columns."""
@@ -119,7 +119,7 @@ class GsScene:
         """The scene on a device, for rendering; itself when it is there already."""
         if self.device.type == device:
             return self
-        scene = GsScene(self.config, replace(self.setup, device=device), self._parameters.per_splat)
+        scene = self.config.load(replace(self.setup, device=device), self._parameters.per_splat)
         scene.info, scene.history = self.info, self.history
         return scene
 
@@ -146,6 +146,11 @@ class GsScene:
         drawn = self._draw(cameras, background, cam_from_world, z)
         drawn.extra["weighted_z"] = drawn.extra.pop("features")[..., 0]
         return drawn
+
+    def _draw(
+        self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None
+    ) -> Rendering:
+        return self._draw(cameras, background, cam_from_world)
 
     def _draw(
         self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None

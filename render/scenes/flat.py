@@ -1,0 +1,141 @@
+"""Splats that lie on surfaces: those of gs.py, made flat, and pulled together and into line with the z that they render.
+
+Training renders, every few steps, the planes of the splats beside their colours (planes.py), and adds the two losses of
+2D Gaussian splatting. What comes out are ordinary splats: every viewer and file format takes them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recon.cameras import Cameras
+from recon.geometry import quat_from_rotation
+from render import planes
+from render.initial import SceneInit, SceneSetup
+from render.rasterize import RowGrads
+from render.scene import Rendering
+from render.scenes.gs import GsConfig, GsScene
+
+LOG_FLAT_ENOUGH = math.log(0.01)
+"""Logarithm of the thickness, in units of a splat's second axis, from which on it is flattened no more."""
+LOG_FLAT_START = math.log(0.2)
+"""The same at the start, across the plane of its neighbours."""
+
+
+@dataclass(frozen=True)
+class FlatConfig(GsConfig):
+    """That of gs.py, and the weights of what pulls splats onto surfaces; 0 switches a term off."""
+
+    flatten: float = 1.0
+    """Of the splats' mean thickness, in units of the scene's extent (PGSR)."""
+    normals: float = 0.05
+    """Of the disagreement between the splats' normals and those of their z, per pixel (2DGS)."""
+    normals_from: float = 0.5
+    """Progress at which that term is switched on."""
+    distortion: float = 1e-3
+    """Of the squared distances between the splats of a pixel, in extent / z (2DGS); from 1e-2 on it makes scenes transparent."""
+    distortion_from: float = 0.5
+    """Progress at which that term is switched on."""
+    every: int = 2
+    """Steps between those that have these two terms, which then weigh as many times more."""
+
+    def build(self, init: SceneInit) -> FlatScene:
+        """Splats at the points, flat along the planes of their neighbours where the points were measured."""
+        scene: Any = super().build(init)
+        if self.flatten > 0 and not init.guessed:
+            scene.lie_down()
+        return scene
+
+    def load(self, setup: SceneSetup, columns: dict[str, Tensor]) -> FlatScene:
+        return FlatScene(self, setup, columns)
+
+
+class FlatScene(GsScene):
+    """GsScene with terms that depend on its surface."""
+
+    config: FlatConfig
+    _progress = 0.0
+    _step = 0
+
+    @torch.no_grad()
+    def lie_down(self) -> None:
+        """Turn every splat's third axis to the normal of its neighbourhood, and make it thin."""
+        columns = self._parameters.per_splat
+        axes = planes.flat_start(columns["mean"].double().cpu().numpy())
+        columns["quat"].copy_(torch.as_tensor(quat_from_rotation(axes)))
+        columns["log_scale"][:, 2] += LOG_FLAT_START
+
+    def schedule(self, progress: float) -> dict[str, float | Tensor]:
+        self._progress = progress
+        return super().schedule(progress)
+
+    def _terms(self) -> tuple[float, float]:
+        """The weights that normals and distortion have in this step's loss."""
+        c = self.config
+        if not torch.is_grad_enabled() or self._step % c.every != 0:
+            return 0.0, 0.0
+        normals = c.normals if self._progress >= c.normals_from else 0.0
+        distortion = c.distortion if self._progress >= c.distortion_from else 0.0
+        return c.every * normals, c.every * distortion
+
+    def render(
+        self, cameras: Cameras, background: Tensor | None = None, cam_from_world: Tensor | None = None
+    ) -> Rendering:
+        """In training, at the steps that have these terms, with their weighted sum as extra["penalty"]."""
+        terms = self._terms()
+        if not any(terms):
+            return self._draw(cameras, background, cam_from_world)
+        features = self._features(cameras, cam_from_world, terms[0] > 0, terms[1] > 0)
+        seen = self._draw(cameras, background, cam_from_world, features)
+        seen.extra["penalty"] = planes.penalty(seen.extra["features"], seen.alpha, seen.rgb, cameras.K, *terms)
+        return seen
+
+    def regularize(self, rendering: Rendering) -> Tensor | None:
+        return rendering.extra.get("penalty")
+
+    def _features(self, cameras: Cameras, cam_from_world: Tensor | None, normals: bool, distortion: bool) -> Tensor:
+        """f32[C, N, D]: planes, moments, or both."""
+        poses = cam_from_world
+        if poses is None:
+            poses = torch.as_tensor(cameras.cam_from_world, dtype=torch.float32, device=self.device)
+        splats, extent = self.at(), self.setup.extent
+        parts = [[planes.planes(splats, pose) for pose in poses]] if normals else []
+        parts += [[planes.moments(splats, pose, extent) for pose in poses]] if distortion else []
+        return torch.cat([torch.stack(part) for part in parts], -1)
+
+    def after_step(self, step: int, progress: float) -> bool:
+        self._step = step
+        return super().after_step(step, progress)
+
+    @torch.no_grad()
+    def surface(self, cameras: Cameras) -> Rendering:
+        """z f32[C, H, W]: that of the planes of the splats of a pixel, NaN where it is not covered.
+        extra["normal"] f32[C, H, W, 3]: unit, in the camera's frame, towards the camera; 0 where nothing is."""
+        seen = self._draw(cameras, None, None, self._features(cameras, None, True, False))
+        blended = seen.extra["features"]
+        inverse = torch.stack([planes.inverse_z(view, k) for view, k in zip(blended, cameras.K, strict=True)])
+        z = torch.where((seen.alpha >= planes.COVERED) & (inverse > 0), 1 / inverse, torch.nan)
+        return replace(seen, z=z, extra={"normal": torch.nn.functional.normalize(blended[..., :3], dim=-1)})
+
+    def _penalize(self, row_grads: RowGrads) -> None:
+        """Add the gradient of flatten * mean(thickness) / extent as well, where splats are not flat enough."""
+        super()._penalize(row_grads)
+        if row_grads.rows is None or self.config.flatten <= 0:
+            return
+        log_scale = self._parameters.per_splat["log_scale"].detach()[row_grads.rows]
+        (thin, middle, _), axes = log_scale.sort(-1)[0].unbind(-1), log_scale.argmin(-1, keepdim=True)
+        pull = torch.exp(thin) * (thin > middle + LOG_FLAT_ENOUGH)
+        pull *= self.config.flatten / (len(self) * self.setup.extent)
+        row_grads.grads["log_scale"].scatter_add_(1, axes, pull[:, None])
+
+    def state(self) -> dict[str, Tensor]:
+        return super().state() | {"step": torch.tensor(self._step)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        super().restore(state)
+        self._step = int(state["step"])
