@@ -22,6 +22,9 @@ the surface by a third of the splats behind it, and the median z lies behind it 
 LEAST_ALPHA = 0.5
 """Pixels that a scene covers less than this have no z."""
 
+NOTHING = 0.05
+"""Pixels that it covers less than this show that nothing is there: their z is infinite, their confidence 0."""
+
 
 @dataclass(frozen=True)
 class SplatViews:
@@ -73,5 +76,6 @@ class SplatViews:
                 median=SURFACE,
             )
         z, alpha = seen.extra["median_z"][0].numpy(), seen.alpha[0].cpu().numpy()
+        z = np.where(alpha < NOTHING, np.float32(np.inf), z)
         confidence = np.where(np.isfinite(z), np.clip((alpha - LEAST_ALPHA) / (1 - LEAST_ALPHA), 0, 1), 0)
         return {"z": z, "confidence": confidence.astype(np.float32)}

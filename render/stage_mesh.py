@@ -18,14 +18,18 @@ from recon.capture import Capture
 from recon.files import save_npz, write_json
 from recon.geometry import World
 from recon.job import Job
-from recon.mesh import Mesh, area, save_mesh, some_surface
-from recon.mesh.clean import clean, drop_small_parts, holes, is_closed
+from recon.mesh import Mesh, area, save_mesh, some_surface, without_unused
+from recon.mesh.clean import clean, drop_small_parts, is_closed
+from recon.mesh.fill import extent, fill_holes
+from recon.mesh.loops import holes
 from recon.mesh.marching import extract
 from recon.mesh.options import MeshOptions
-from recon.mesh.simplify import decimate_parts, smooth, worth_of_faces
+from recon.mesh.poisson import poisson
+from recon.mesh.simplify import decimate, smooth
 from recon.mesh.texture import paint
 from recon.mesh.views import DepthViews
 from recon.mesh.volume import build_volume
+from recon.mesh.worth import worth_of_vertices
 from render.formats.glb import write_glb
 from render.mesh_views import TrainingPhotos, map_views, training_names
 from render.splat_depth import SplatViews
@@ -37,6 +41,10 @@ LEAST_WEIGHT = 0.3
 """A point of the volume counts when its views' confidence times cosine sum to this."""
 SLACK = 2.0
 """Voxels by which a point may lie behind what a photo sees there and still be taken for visible."""
+
+COARSE = 4
+LEAST_COARSE = 200_000
+"""The surface is cleaned and its holes are closed at so many times the faces asked for, and at least this many."""
 
 Surface = dict[str, NDArray]
 
@@ -51,10 +59,10 @@ def mesh_stage(capture: Capture, reconstruction: Reconstruction, source: Any, op
     views, world = _views(source, names, photos.cameras, options, job), reconstruction.model.world
     fused = _part(job.scratch / "fused.npz", lambda: _fuse(views, options, job))
     voxel = float(fused["voxel"])
-    cleaned = _part(job.scratch / "cleaned.npz", lambda: _clean(fused, photos.cameras, voxel, options, job))
+    cleaned = _part(job.scratch / "cleaned.npz", lambda: _clean(fused, views, photos.cameras, options, job))
     mesh = Mesh(cleaned["xyz"], cleaned["faces"], np.zeros((len(cleaned["xyz"]), 3), np.uint8), world=world)
     painted = paint(mesh, photos, SLACK * voxel, options.texture_size, job, exposure=options.level_exposure)
-    _write(painted.mesh, voxel, painted.unseen, job)
+    _write(painted.mesh, cleaned, voxel, painted.unseen, job)
     return painted.mesh
 
 
@@ -88,21 +96,36 @@ def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Surface:
     return {"xyz": xyz, "faces": faces, "voxel": np.array(volume.voxel)}
 
 
-def _clean(fused: Surface, cameras: Cameras, voxel: float, options: MeshOptions, job: Job) -> Surface:
+def _clean(fused: Surface, views: DepthViews, cameras: Cameras, options: MeshOptions, job: Job) -> Surface:
+    """The surface within its budget of faces, and what became of its holes."""
+    voxel = float(fused["voxel"])
     with job.task("cleaning the surface"):
         faces = fused["faces"][drop_small_parts(fused["xyz"], fused["faces"], options.least_part)]
-        xyz = smooth(fused["xyz"], faces, options.smoothing)
+        xyz, faces, _ = without_unused(fused["xyz"], faces)
+        widest = options.fill_holes * extent(xyz)
+        if options.surface == "poisson":
+            xyz, faces = poisson(xyz, faces, voxel, 0.5 * widest)
+        xyz = smooth(xyz, faces, options.smoothing)
         if options.faces:
-            xyz, faces = decimate_parts(xyz, faces, options.faces, worth_of_faces(xyz, faces, cameras))
+            many = max(COARSE * options.faces, LEAST_COARSE)
+            xyz, faces = decimate(xyz, faces, many, worth_of_vertices(xyz, faces, cameras))
         xyz, faces = clean(xyz, faces, cameras, SLACK * voxel, options.least_part)
         some_surface(faces)
-    return {"xyz": xyz.astype(np.float32), "faces": faces}
+    with job.task("closing holes"):
+        filled = fill_holes(xyz, faces, widest, views, SLACK * voxel)
+        xyz, faces = filled.xyz, filled.faces
+        if options.faces:
+            xyz, faces = decimate(xyz, faces, options.faces, worth_of_vertices(xyz, faces, cameras))
+    numbers = {name: np.array(value) for name, value in filled.to_json().items()}
+    return {"xyz": xyz.astype(np.float32), "faces": faces, "widest": np.array(widest)} | numbers
 
 
-def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> None:
-    found = holes(mesh.xyz, mesh.faces)
+def _write(mesh: Mesh, cleaned: Surface, voxel: float, unseen: float, job: Job) -> None:
+    found, closed = holes(mesh.xyz, mesh.faces), is_closed(mesh.faces)
     unit = _unit(mesh.world)
-    write_json(job.folder / "holes.json", {"unit": unit, "closed": is_closed(mesh.faces)} | found.to_json())
+    became = {name: cleaned[name].item() for name in ("filled", "filled_area", "seen_through", "outlines")}
+    head = {"unit": unit, "closed": closed, "widest_filled": float(cleaned["widest"])} | became
+    write_json(job.folder / "holes.json", head | found.to_json())
     save_mesh(job.folder / "mesh.npz", mesh)
     write_glb(job.folder / "mesh.glb", mesh)
     job.metrics.update(
@@ -110,6 +133,7 @@ def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> None:
             "faces": len(mesh.faces),
             "vertices": len(mesh.xyz),
             "holes": found.loops,
+            "filled": became["filled"],
             "area": area(mesh.xyz, mesh.faces),
             "voxel": voxel,
             "unit": unit,
@@ -117,6 +141,13 @@ def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> None:
             "texture": 0 if mesh.texture is None else int(max(mesh.texture.shape)),
         }
     )
+    if found.loops:
+        x, y, z = found.centers[0]
+        job.warn(
+            f"the surface is open: {found.loops} borders or holes are left ({became['filled']} were closed), the longest "
+            f"{found.lengths[0]:.3g} {unit} around, near ({x:.3g}, {y:.3g}, {z:.3g}). holes.json lists them; a larger "
+            "--fill-holes closes larger ones."
+        )
 
 
 def _unit(world: World) -> str:

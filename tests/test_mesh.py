@@ -10,16 +10,18 @@ import pytest
 from recon.errors import InputError, WorkspaceError
 from recon.geometry import World
 from recon.mesh import Mesh, area, face_normals, read_mesh, save_mesh, vertex_normals
-from recon.mesh.clean import clean, drop_small_parts, edges_of, holes, is_closed, seen_faces
+from recon.mesh.clean import clean, drop_small_parts, edges_of, is_closed, seen_faces
 from recon.mesh.collider import collider
 from recon.mesh.consistency import agreement
 from recon.mesh.marching import extract, triangle_table
 from recon.mesh.options import MeshOptions, mesh_needs
 from recon.mesh.raster import look, visible
-from recon.mesh.simplify import decimate, decimate_parts, smooth, worth_of_faces
+from recon.mesh.loops import holes
+from recon.mesh.simplify import decimate, smooth
 from recon.mesh.views import DepthView
 from recon.mesh.volume import Volume, build_volume
 from recon.mesh.volume_kernels import POINTS, insert_all, key_of
+from recon.mesh.worth import worth_of_vertices
 from tests.mesh_scenes import (
     box_t,
     cameras_around,
@@ -233,11 +235,11 @@ def test_a_near_part_gets_more_triangles_than_a_far_one(ball):
     two = np.concatenate([0.5 * xyz + [1.5, 0, 0], 0.5 * xyz - [20, 0, 0]]).astype(np.float32)
     both = np.concatenate([faces, faces + len(xyz)])
     near = cameras_around()[np.array([8])]  # at (3, 0, 0)
-    points, triangles = decimate_parts(two, both, 1000, worth_of_faces(two, both, near))
+    points, triangles = decimate(two, both, 1000, worth_of_vertices(two, both, near))
     first = points[triangles[:, 0], 0] > 0
     assert len(triangles) <= 1000 and first.sum() > 0.8 * len(triangles) > 0
     for budget in (4, 30, 10_000_000):
-        assert 0 < len(decimate_parts(two, both, budget, worth_of_faces(two, both, near))[1]) <= budget
+        assert 0 < len(decimate(two, both, budget, worth_of_vertices(two, both, near))[1]) <= budget
 
 
 def test_the_rasteriser_sees_the_sphere_where_it_is(ball):

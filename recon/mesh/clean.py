@@ -1,8 +1,6 @@
-"""Cleaning of a raw surface: what no camera sees and what hangs together with too little goes; the holes left are reported."""
+"""Cleaning of a raw surface: what no camera sees and what hangs together with too little goes."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +8,6 @@ from numpy.typing import NDArray
 from recon.cameras import Cameras
 from recon.mesh import face_normals, without_unused
 from recon.mesh.raster import look, visible
-
-
-@dataclass(frozen=True)
-class Holes:
-    """The borders of a surface."""
-
-    lengths: NDArray[np.float64]
-    """f64[H], length of each border loop, world units, longest first."""
-    loops: int
-    """How many closed loops of edges with one face there are."""
-
-    def to_json(self, most: int = 20) -> dict[str, object]:
-        longest = [round(float(length), 6) for length in self.lengths[:most]]
-        return {"count": self.loops, "total_length": float(self.lengths.sum()), "longest": longest}
 
 
 def edges_of(faces: NDArray) -> NDArray[np.int64]:
@@ -89,22 +73,6 @@ def border_edges(faces: NDArray) -> NDArray[np.int64]:
     n = int(e.max()) + 1
     there, back = e[:, 0] * n + e[:, 1], e[:, 1] * n + e[:, 0]
     return e[~np.isin(there, back)]
-
-
-def holes(xyz: NDArray, faces: NDArray) -> Holes:
-    """The closed loops that the borders of the surface form; where borders touch at a vertex they count as one loop."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    e = border_edges(faces)
-    if len(e) == 0:
-        return Holes(np.zeros(0), 0)
-    length = np.linalg.norm(xyz[e[:, 0]].astype(np.float64) - xyz[e[:, 1]], axis=1)
-    names, flat = np.unique(e, return_inverse=True)
-    flat = flat.reshape(-1, 2)
-    graph = coo_array((np.ones(len(e), np.int8), (flat[:, 0], flat[:, 1])), shape=(len(names), len(names)))
-    count, part = connected_components(graph, directed=False)
-    return Holes(np.sort(np.bincount(part[flat[:, 0]], length, count).astype(np.float64))[::-1], count)
 
 
 def is_closed(faces: NDArray) -> bool:

@@ -17,8 +17,14 @@ class MeshOptions:
     voxel: float | None = None
     """Spacing of the lattice that the surface is fused on, units of the world; unset: twice what a pixel covers on the
     nearer surfaces, coarser where the scene is too large for that."""
+    surface: Literal["tsdf", "poisson"] = "tsdf"
+    """tsdf: what the views measured, with holes where they did not. poisson: one smooth surface through it (screened
+    Poisson), which closes holes up to --fill-holes by its own shape and rounds edges."""
     faces: int = 100_000
-    """Most triangles; 0 keeps all that were fused."""
+    """Most triangles; 0 keeps all that were fused. They go where the photos see errors best, not by area."""
+    fill_holes: float = 0.02
+    """Holes up to this width are closed, as a share of the diagonal of the scene's box, unless photos looked through them;
+    0: none."""
     texture_size: int = 2048
     """Longer side of the texture, pixels; 0 colours the vertices instead."""
     smoothing: int = 10
@@ -35,6 +41,8 @@ class MeshOptions:
             raise InputError(f"--faces {self.faces} is too few: expected 4 or more, or 0 for all.")
         if not 0 <= self.texture_size <= 16384:
             raise InputError(f"--texture-size {self.texture_size} is out of range: expected 0 to 16384 pixels.")
+        if not 0 <= self.fill_holes <= 1:
+            raise InputError(f"--fill-holes {self.fill_holes:g} is out of range: expected a share between 0 and 1.")
         if self.smoothing < 0:
             raise InputError(f"--smoothing {self.smoothing} is out of range: expected 0 or more rounds.")
         if not 0 <= self.least_part <= 1:

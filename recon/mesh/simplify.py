@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.cameras import Cameras
 from recon.errors import InputError
 from recon.mesh import face_normals, without_unused
 from recon.mesh.clean import edges_of, face_components
+from recon.mesh.collapse import collapsed
 
 LAMBDA, MU = 0.5, -0.53
 """Taubin's two steps: one shrinks, the other inflates; what is left is a low pass."""
-LEAST_OF_A_PART = 12
-"""Triangles; a part whose share is smaller is left out."""
 
 
 def smooth(xyz: NDArray, faces: NDArray, rounds: int) -> NDArray[np.float32]:
@@ -44,73 +40,46 @@ def smooth(xyz: NDArray, faces: NDArray, rounds: int) -> NDArray[np.float32]:
     return out
 
 
-def decimate(xyz: NDArray, faces: NDArray, budget: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """At most `budget` triangles by quadric error (Garland and Heckbert, 1997); the surface itself where it has no more.
+def decimate(
+    xyz: NDArray, faces: NDArray, budget: int, worth: NDArray | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """At most `budget` triangles by quadric error; the surface itself where it has no more.
 
-    Where edge collapses stop short of a small budget, what is left is clustered on ever coarser grids. Raises InputError
+    worth: f64[V], what accuracy counts at each vertex (worth.py); None: the same everywhere. Parts that collapses make no
+    smaller go by their worth times area, the least first; a single one is clustered on ever coarser grids. Raises InputError
     for a budget below 4, the least that encloses anything.
     """
     if budget < 4:
         raise InputError(f"--faces {budget} is too few: expected 4 or more.")
     xyz, faces = xyz.astype(np.float32), faces.astype(np.int32)
     if len(faces) <= budget:
-        return xyz, faces
-    import fast_simplification
-
-    points: Any = xyz
-    triangles = faces
-    for aggression in (5, 7, 7, 8, 8, 9):  # collapses stop at borders and where sheets touch; a new start goes on
-        before = len(triangles)
-        result: Any = fast_simplification.simplify(points, triangles, target_count=budget, agg=aggression)
-        points, triangles = np.asarray(result[0], np.float32), _proper(np.asarray(result[1], np.int32))
-        if len(triangles) <= budget or len(triangles) > 0.98 * before:
-            break
-    cells = 2.0 * np.sqrt(budget)
-    while len(triangles) > budget and cells >= 1:
-        points, triangles = clustered(points, triangles, cells)
-        cells /= 1.3
-    if len(triangles) == 0 or len(triangles) > budget:
-        return _box(xyz, budget)
-    return _tidy(points, triangles)
-
-
-def decimate_parts(
-    xyz: NDArray, faces: NDArray, budget: int, worth: NDArray
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """decimate() part by part, each with its share of the budget by the sum of its faces' worth f64[F].
-
-    A whole scene at once would spend its triangles on the ragged borders of what was seen badly, which no collapse removes.
-    """
-    if len(faces) <= budget:
         return _tidy(xyz, faces)
+    worth = np.ones(len(xyz)) if worth is None else worth
+    points, triangles = collapsed(xyz, faces, worth, budget)
+    if len(triangles) > budget:
+        triangles = _worthiest(points, triangles, budget, worth)
+    cells, left = 2.0 * np.sqrt(budget), triangles
+    if len(left) == 0:
+        points, left = xyz, faces
+    while len(left) > budget and cells >= 1:
+        points, left = clustered(points, left, cells)
+        cells /= 1.3
+    if len(left) == 0 or len(left) > budget:
+        return _box(xyz, budget)
+    return _tidy(points, left)
+
+
+def _worthiest(xyz: NDArray, faces: NDArray, budget: int, worth: NDArray) -> NDArray[np.int32]:
+    """The faces of the parts of most worth that fit into the budget together; none where not even one does."""
     part = face_components(faces, len(xyz))
-    total = np.bincount(part, worth)
-    order = np.argsort(part, kind="stable")
-    starts = np.searchsorted(part[order], np.arange(len(total) + 1))
-    points, triangles, count, left, rest = [], [], 0, budget, float(total.sum())
-    for i in np.argsort(-total, kind="stable"):  # what a part leaves over goes to those after it
-        share = int(left * min(1.0, total[i] / max(rest, 1e-300)))
-        rest -= float(total[i])
-        if share < LEAST_OF_A_PART:
-            continue
-        own, own_faces, _ = without_unused(xyz, faces[order[starts[i] : starts[i + 1]]])
-        own, own_faces = decimate(own, own_faces, share)
-        points.append(own)
-        triangles.append(own_faces + count)
-        count, left = count + len(own), left - len(own_faces)
-    if not points:
-        return decimate(xyz, faces, budget)
-    return np.concatenate(points), np.concatenate(triangles)
-
-
-def worth_of_faces(xyz: NDArray, faces: NDArray, cameras: Cameras) -> NDArray[np.float64]:
-    """f64[F], about how many pixels each face covers in a photo where nothing hides it, mean over the cameras."""
-    middle = xyz[faces].mean(1, dtype=np.float64)
-    near = np.zeros(len(faces))
-    for center, k in zip(cameras.centers, cameras.K, strict=True):
-        away = middle - center
-        near += k[0, 0] ** 2 / np.maximum(np.einsum("fi,fi->f", away, away), 1e-12)
-    return near * np.linalg.norm(face_normals(xyz, faces), axis=1) / (2 * len(cameras))
+    value = np.bincount(part, np.linalg.norm(face_normals(xyz, faces), axis=1) * worth[faces].mean(1))
+    size = np.bincount(part)
+    keep, left = np.zeros(len(value), bool), budget
+    for i in np.argsort(-value, kind="stable"):
+        if size[i] <= left:
+            keep[i] = True
+            left -= size[i]
+    return faces[keep[part]]
 
 
 def clustered(xyz: NDArray, faces: NDArray, cells: float) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

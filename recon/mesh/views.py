@@ -30,7 +30,7 @@ class DepthView:
     camera: Cameras
     """One pinhole camera, of the size of `z`."""
     z: NDArray[np.float32]
-    """f32[H, W], world units; NaN or <= 0 where there is none."""
+    """f32[H, W], world units; NaN or <= 0 where there is none, infinite where the photo shows that nothing is there."""
     confidence: NDArray[np.float32]
     """f32[H, W], 0 = not measured, 1 = as good as it gets."""
 
