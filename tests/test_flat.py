@@ -244,6 +244,22 @@ def test_training_with_the_terms_lays_splats_onto_the_surface(ball: tuple[Captur
     assert on < 0.5 * off and psnr_with > psnr - 0.5
 
 
+def test_z_comes_beside_the_terms_and_is_that_without_them(ball: tuple[Capture, Posed, Path]) -> None:
+    run = begin(ball, {"normals_from": 0.0, "distortion_from": 0.0})
+    run.scene.schedule(0.5)
+    camera = run.dataset.cameras[0]
+    seen = run.scene.render(camera, with_z=True)
+    assert "penalty" in seen.extra and "penalty" in run.scene.render(camera).extra
+    with torch.no_grad():
+        plain = run.scene.render(camera, with_z=True)
+    assert "penalty" not in plain.extra
+    assert torch.equal(seen.extra["weighted_z"], plain.extra["weighted_z"])
+    covered = plain.alpha > 0.5
+    assert (plain.extra["weighted_z"] / plain.alpha)[covered].sub(
+        rasterize(run.scene.at(), camera).z[covered]
+    ).abs().max() < 1e-4  # type: ignore[attr-defined]
+
+
 def test_a_run_that_goes_on_gives_the_bits_of_an_unbroken_one(ball: tuple[Capture, Posed, Path]) -> None:
     config = {"normals_from": 0.1, "distortion_from": 0.1, "every": 3}
     whole, first = begin(ball, config, 40), begin(ball, config, 40)

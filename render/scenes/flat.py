@@ -84,15 +84,26 @@ class FlatScene(GsScene):
         return c.every * normals, c.every * distortion
 
     def render(
-        self, cameras: Cameras, background: Tensor | None = None, cam_from_world: Tensor | None = None
+        self,
+        cameras: Cameras,
+        background: Tensor | None = None,
+        cam_from_world: Tensor | None = None,
+        *,
+        with_z: bool = False,
     ) -> Rendering:
         """In training, at the steps that have these terms, with their weighted sum as extra["penalty"]."""
         terms = self._terms()
         if not any(terms):
-            return self._draw(cameras, background, cam_from_world)
+            return super().render(cameras, background, cam_from_world, with_z=with_z)
         features = self._features(cameras, cam_from_world, terms[0] > 0, terms[1] > 0)
+        own = features.shape[-1]
+        if with_z:
+            features = torch.cat([features, self._z(cameras, cam_from_world)], -1)
         seen = self._draw(cameras, background, cam_from_world, features)
-        seen.extra["penalty"] = planes.penalty(seen.extra["features"], seen.alpha, seen.rgb, cameras.K, *terms)
+        blended = seen.extra.pop("features")
+        seen.extra["penalty"] = planes.penalty(blended[..., :own], seen.alpha, seen.rgb, cameras.K, *terms)
+        if with_z:
+            seen.extra["weighted_z"] = blended[..., own]
         return seen
 
     def regularize(self, rendering: Rendering) -> Tensor | None:
