@@ -15,7 +15,7 @@ import pytest
 
 from recon.cameras import Cameras
 from recon.capture import Capture
-from recon.depth import DepthMaps, DepthOptions, depth
+from recon.depth import DepthMaps, DepthOptions, check_options, depth
 from recon.depth import mono as mono_module
 from recon.depth.mono_fit import Unfit, fit, met, planes_of, plausible
 from recon.depth.solve import camera_normals
@@ -316,6 +316,8 @@ def test_a_workspace_keeps_the_guesses_of_the_same_network_alone(tmp_path: Path)
 
 def test_a_missing_model_stops_the_run_at_the_door(tmp_path: Path) -> None:
     capture, reconstruction = written(room(2), tmp_path)
+    with pytest.raises(MissingPart, match=r"Apache-2\.0"):
+        check_options(replace(QUICK, mono=str(tmp_path / "no.onnx")))  # before an earlier stage has begun
     with pytest.raises(MissingPart, match=r"Apache-2\.0"):
         depth(capture, reconstruction, replace(QUICK, mono=str(tmp_path / "no.onnx")), Job(tmp_path / "depth"))
     assert not list((tmp_path / "depth").rglob("*.npy"))
