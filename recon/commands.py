@@ -75,8 +75,10 @@ def main_job(args: Any, verb: str) -> None:
 def _stages(args: Any) -> tuple[str, ...]:
     """The main job and what is asked for beyond, each after the stages that its options need."""
     asked = [name for name in ON_REQUEST if getattr(args, name, False)]
-    needs = [need for name in asked for need in STAGES[name].needs_for(take(resolve(STAGES[name].options), args))]
-    return tuple(dict.fromkeys((*MAIN_JOB, *needs, *asked)))
+    job: list[str] = []
+    for name in (*MAIN_JOB, *asked):
+        job += [*STAGES[name].needs_for(take(resolve(STAGES[name].options), args)), name]
+    return tuple(dict.fromkeys(job))
 
 
 def _up_to_date(workspace: Workspace, name: str) -> bool:

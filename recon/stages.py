@@ -86,13 +86,14 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="train",
             needs=("ingest", "align"),
-            run="render.stage_train:train_stage",
+            run="render.stage_train:train_from",
             options="render.options:TrainOptions",
             load="render.stage_train:load_scene",
             version=1,
             summary="Train a scene (Gaussian splats) and write scene.ply.",
             check="render.options:check_options",
             named=True,
+            needs_of="render.options:train_needs",
         ),
         Stage(
             name="eval",

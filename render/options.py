@@ -43,10 +43,12 @@ class TrainOptions:
     where exposure drifts with the view, the scene takes it on, and held-out photos agree better."""
     refine_poses: bool = False
     """Let training move the training cameras a little; held-out cameras stay where they are."""
-    masks: bool = True
-    """No loss where a photo's mask is black."""
-    mattes: bool = True
-    """Use the photos' alpha channels: train over random backgrounds. Off: photos with alpha are taken over black."""
+    masks: Literal["both", "masks", "mattes", "off"] = "both"
+    """What says which pixels count. masks: no loss where a photo's mask is black. mattes: alpha channels, trained over random
+    backgrounds; without them photos with alpha are taken over black."""
+    depth_weight: float = 0.0
+    """Weight of the depth maps (`recon depth`) of the training photos beside their colours; they also give starting points.
+    0: depth maps are not used."""
 
 
 def check_options(options: TrainOptions) -> None:
@@ -61,8 +63,15 @@ def check_options(options: TrainOptions) -> None:
             raise InputError(f"--{name.replace('_', '-')} {value} is too small: expected {least} or more.")
     if options.steps is None and options.minutes is not None and options.minutes <= 0:
         raise InputError(f"--minutes {options.minutes} is no time to train in: expected more than 0.")
+    if not 0 <= options.depth_weight < float("inf"):
+        raise InputError(f"--depth-weight {options.depth_weight:g} cannot be used: expected 0 (off) or more.")
     if options.sh_degree > 3:
         raise InputError(f"--sh-degree {options.sh_degree} is too high: expected 0 to 3.")
+
+
+def train_needs(options: TrainOptions) -> tuple[str, ...]:
+    """The stages that a scene is trained from."""
+    return ("ingest", "align", *(["depth"] if options.depth_weight > 0 else []))
 
 
 @dataclass(frozen=True)

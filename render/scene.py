@@ -88,9 +88,17 @@ class Scene(Protocol):
         ...
 
     def render(
-        self, cameras: Cameras, background: Tensor | None = None, cam_from_world: Tensor | None = None
+        self,
+        cameras: Cameras,
+        background: Tensor | None = None,
+        cam_from_world: Tensor | None = None,
+        *,
+        with_z: bool = False,
     ) -> Rendering:
-        """Views of one size; `cam_from_world` [C, 4, 4] replaces the cameras' poses and may carry a gradient."""
+        """Views of one size; `cam_from_world` [C, 4, 4] replaces the cameras' poses and may carry a gradient.
+
+        with_z: also extra["weighted_z"] f32[C, H, W], sum of w_i z_i along +Z: over alpha it is the expected z, with gradients.
+        """
         ...
 
     def parameters(self) -> Parameters: ...

@@ -24,6 +24,8 @@ from recon.errors import InputError
 from recon.files import atomic_write, save_npz, sha256_json
 from recon.job import Job
 from render.dataset import Dataset, open_dataset
+from render.depth_loss import DepthTargets
+from render.depth_points import SEED_SHARE, depth_points
 from render.devices import get_ready, pick_device
 from render.formats.ply import write_ply
 from render.initial import (
@@ -44,6 +46,7 @@ from render.scenes import config_of
 from render.train import Training, effective_long_side, prepare, resolution_plan, train, training_psnr
 
 if TYPE_CHECKING:
+    from recon.depth.maps import DepthMaps
     from recon.reconstruction import Reconstruction
 
 CHECKPOINT_SECONDS = 20.0
@@ -54,15 +57,25 @@ HISTORY_VIEWS = 2
 """Training photos whose PSNR stands in the history."""
 
 
-def train_stage(capture: Capture, reconstruction: Reconstruction, options: TrainOptions, job: Job) -> SplatScene:
-    """Train a scene on the capture's training photos. Raises InputError when there is nothing to train on."""
+def train_stage(
+    capture: Capture,
+    reconstruction: Reconstruction,
+    options: TrainOptions,
+    job: Job,
+    maps: DepthMaps | None = None,
+) -> SplatScene:
+    """Train a scene on the capture's training photos, and on their depth maps where --depth-weight says so.
+
+    Raises InputError when there is nothing to train on.
+    """
     check_options(options)
     get_ready(pick_device(options.device), job)
     dataset = training_data(capture, reconstruction, options, job.scratch)
-    init = initial_scene(reconstruction, dataset, options)
-    run = prepare(config_of(options.scene)(), init, dataset, options)
+    depth = depth_targets(maps, dataset, options)
+    init = initial_scene(reconstruction, dataset, options, depth)
+    run = prepare(config_of(options.scene)(), init, dataset, options, depth=depth)
     run.scene.info = {"scene": options.scene, "background": (0.0, 0.0, 0.0)}
-    watcher = _Watcher(run, job, _fingerprint(options, dataset))
+    watcher = _Watcher(run, job, _fingerprint(options, dataset, depth))
     watcher.resume()
     with job.task("training", total=1.0) as task, _interruptible() as interrupted:
         for event in train(run):
@@ -72,6 +85,12 @@ def train_stage(capture: Capture, reconstruction: Reconstruction, options: Train
                 watcher.checkpoint()
                 raise KeyboardInterrupt
     return _finish(run, job)
+
+
+def train_from(capture: Capture, reconstruction: Reconstruction, *rest: Any) -> SplatScene:
+    """train_stage() as the stage table calls it: where the options ask for depth maps, these come before the options."""
+    *maps, options, job = rest
+    return train_stage(capture, reconstruction, options, job, *maps)
 
 
 def training_data(capture: Capture, reconstruction: Reconstruction, options: TrainOptions, folder: Path) -> Dataset:
@@ -87,22 +106,45 @@ def training_data(capture: Capture, reconstruction: Reconstruction, options: Tra
     long_side = effective_long_side(reconstruction.model.cameras.size, options.long_side)
     scales = [scale for _, scale in resolution_plan(long_side, coarse)]
     return open_dataset(
-        reconstruction, names, options.long_side, folder, scales=scales, masks=options.masks, mattes=options.mattes
+        reconstruction,
+        names,
+        options.long_side,
+        folder,
+        scales=scales,
+        masks=options.masks in ("both", "masks"),
+        mattes=options.masks in ("both", "mattes"),
     )
 
 
-def initial_scene(reconstruction: Reconstruction, dataset: Dataset, options: TrainOptions) -> SceneInit:
-    """Points that the training photos know, with colours from training photos; without such points, random ones."""
+def depth_targets(maps: DepthMaps | None, dataset: Dataset, options: TrainOptions) -> DepthTargets | None:
+    """The training photos' depth maps as a loss; None without --depth-weight. Raises InputError when there are none."""
+    if options.depth_weight == 0:
+        return None
+    if maps is None:
+        raise InputError("--depth-weight needs depth maps, and there are none. Make them with `recon depth` first.")
+    return DepthTargets.of(maps, dataset.names, options.depth_weight)
+
+
+def initial_scene(
+    reconstruction: Reconstruction, dataset: Dataset, options: TrainOptions, depth: DepthTargets | None = None
+) -> SceneInit:
+    """Points that the training photos and their depth maps know, with colours from training photos; without such points,
+    random ones.
+    """
     model = reconstruction.model
     index = {name: i for i, name in enumerate(model.names)}
     rows = np.array([index[name] for name in dataset.names], np.int64)
     is_train = np.zeros(len(model.names), bool)
     is_train[rows] = True
     xyz, rgb = training_points(model, is_train, dataset.levels[1.0], rows)
+    measured = len(xyz)
+    if depth is not None:
+        more = depth_points(depth, dataset, xyz, int(SEED_SHARE * options.splats), options.seed)
+        xyz, rgb = np.concatenate([xyz, more[0]]), np.concatenate([rgb, more[1]])
     guessed = len(xyz) < MIN_POINTS
     if guessed:
         xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
-    extent = view_width(dataset.cameras, xyz)
+    extent = view_width(dataset.cameras, xyz[:measured] if measured >= MIN_POINTS else xyz)
     setup = SceneSetup(
         extent=extent,
         near=0.01 * scene_extent(dataset.cameras),
@@ -226,11 +268,12 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
-def _fingerprint(options: TrainOptions, dataset: Dataset) -> str:
-    """What a checkpoint belongs to: the options that decide the result, the photos, and their cameras."""
+def _fingerprint(options: TrainOptions, dataset: Dataset, depth: DepthTargets | None) -> str:
+    """What a checkpoint belongs to: the options that decide the result, the photos, their cameras and depth maps."""
     keyed = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.metadata.get("key", True)}
     cameras = dataset.cameras
-    return sha256_json([keyed, dataset.names, cameras.cam_from_world.tolist(), cameras.K.tolist()])
+    maps = [] if depth is None else [depth.fingerprint()]
+    return sha256_json([keyed, dataset.names, cameras.cam_from_world.tolist(), cameras.K.tolist(), *maps])
 
 
 def _line(event: TrainEvent) -> str:

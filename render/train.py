@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recon.cameras import fit_size
 from render.dataset import Dataset, Level
+from render.depth_loss import DepthTargets, depth_loss
 from render.exposure import Exposure
 from render.initial import SceneInit
 from render.losses import photometric
@@ -27,7 +28,7 @@ from render.optimize import Optimizer
 from render.options import TrainOptions
 from render.pace import Pace
 from render.poses import Poses
-from render.scene import Scene, TrainEvent
+from render.scene import Rendering, Scene, TrainEvent
 
 SCALES = ((0.0, 0.25), (0.15, 0.5), (0.4, 1.0))
 """(progress, scale of the photos from there on)."""
@@ -57,6 +58,7 @@ class Training:
     rng: np.random.Generator
     random_background: bool
     device: str
+    depth: DepthTargets | None = None
     loss: float = 0.0
     """Smoothed."""
     order: list[int] = field(default_factory=list)
@@ -125,10 +127,11 @@ def prepare(
     dataset: Dataset,
     options: TrainOptions,
     *,
+    depth: DepthTargets | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Training:
     """A run at its first step. `config` is a representation's (it has build()); `dataset` holds the scales of
-    resolution_plan()."""
+    resolution_plan(), `depth` the maps of its photos."""
     scene = config.build(init)
     plan = resolution_plan(int(dataset.cameras.size.max()), options.coarse_to_fine in ("both", "resolution"))
     cost = {scale: STEP_COST + (1 - STEP_COST) * scale**2 for _, scale in plan}
@@ -146,6 +149,7 @@ def prepare(
         rng=np.random.default_rng(options.seed),
         random_background=dataset.matte,
         device=init.setup.device,
+        depth=depth,
     )
 
 
@@ -198,14 +202,18 @@ def _step(run: Training, level: Level) -> bool:
     mask = None if photo.mask is None else torch.from_numpy(photo.mask).to(run.device)
     leaf = None if run.poses is None else run.poses.leaf(index)
     pose = None if run.poses is None or leaf is None else run.poses.cam_from_world(index, leaf)
-    rendering = run.scene.render(level.cameras[index], torch.from_numpy(background).to(run.device), pose)
+    camera, behind = level.cameras[index], torch.from_numpy(background).to(run.device)
+    taught = None if run.depth is None else run.depth.target(index, camera)
+    more = {} if taught is None else {"with_z": True}
+    rendering = run.scene.render(camera, behind, pose, **more)
     rgb = rendering.rgb[0]
-    d_rgb = _loss(run, index, rgb.detach(), target, mask, RATE_EXPOSURE * RATE_FINAL**progress)
+    pulls = [(rgb, _loss(run, index, rgb.detach(), target, mask, RATE_EXPOSURE * RATE_FINAL**progress))]
+    if run.depth is not None and taught is not None:
+        pulls += _depth_pulls(rendering, taught, mask, run.depth.pull(progress))
     penalty = run.scene.regularize(rendering)
-    if penalty is None:
-        rgb.backward(d_rgb)
-    else:
-        torch.autograd.backward([rgb, penalty], [d_rgb, torch.ones_like(penalty)])
+    if penalty is not None:
+        pulls.append((penalty, torch.ones_like(penalty)))
+    torch.autograd.backward([image for image, _ in pulls], [gradient for _, gradient in pulls])
     run.optimizer.step(rates)
     if run.poses is not None and leaf is not None and leaf.grad is not None:
         run.poses.step(index, leaf.grad, RATE_POSE * RATE_FINAL**progress)
@@ -221,6 +229,16 @@ def _loss(run: Training, index: int, rgb: Tensor, target: Tensor, mask: Tensor |
             d_rgb = run.exposure.backward(index, rgb, d_rgb, rate)
     run.loss = loss if run.pace.step == 0 else run.loss + SMOOTHING * (loss - run.loss)
     return d_rgb
+
+
+def _depth_pulls(
+    rendering: Rendering, taught: tuple[NDArray, NDArray], mask: Tensor | None, weight: float
+) -> list[tuple[Tensor, Tensor]]:
+    """What the photo's depth map says: images of the rendering with their gradients."""
+    z, c = (torch.from_numpy(image).to(rendering.alpha.device) for image in taught)
+    weighted, alpha = rendering.extra["weighted_z"][0], rendering.alpha[0]
+    _, d_weighted, d_alpha = depth_loss(weighted, alpha, z, c if mask is None else c * mask, weight)
+    return [(weighted, d_weighted), (alpha, d_alpha)]
 
 
 @torch.no_grad()

@@ -200,7 +200,9 @@ def test_masks_keep_what_they_hide_out_of_the_scene(tmp_path: Path) -> None:
     _, used = fit(tmp_path, replace(SMALL, steps=80), capture, posed, "used")
     magenta = {}
     for name in ("used", "ignored"):
-        scene, _ = fit(tmp_path, replace(SMALL, steps=80, masks=name == "used"), capture, posed, name)
+        scene, _ = fit(
+            tmp_path, replace(SMALL, steps=80, masks="both" if name == "used" else "off"), capture, posed, name
+        )
         rgb = scene.render(posed.model.cameras[0]).rgb[0].detach().numpy()[masked]
         magenta[name] = float((np.minimum(rgb[:, 0], rgb[:, 2]) - rgb[:, 1]).mean())
     assert magenta["ignored"] > magenta["used"] + 0.3

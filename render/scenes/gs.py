@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recon.cameras import Cameras
 from render.densify import Edit, noise, plan_edit, relocated, rotate
+from render.depth_loss import camera_z
 from render.initial import SceneInit, SceneSetup
 from render.kernels.reference import ALPHA_MIN
 from render.rasterize import RowGrads, rasterize
@@ -131,7 +132,23 @@ class GsScene:
         return Splats(c["mean"], c["log_scale"], c["quat"], c["opacity_logit"], c["sh"], world=self.setup.world)
 
     def render(
-        self, cameras: Cameras, background: Tensor | None = None, cam_from_world: Tensor | None = None
+        self,
+        cameras: Cameras,
+        background: Tensor | None = None,
+        cam_from_world: Tensor | None = None,
+        *,
+        with_z: bool = False,
+    ) -> Rendering:
+        if not with_z:
+            return self._draw(cameras, background, cam_from_world)
+        poses = torch.as_tensor(cameras.cam_from_world) if cam_from_world is None else cam_from_world
+        z = camera_z(self._parameters.per_splat["mean"], poses.to(self.device, torch.float32))
+        drawn = self._draw(cameras, background, cam_from_world, z)
+        drawn.extra["weighted_z"] = drawn.extra.pop("features")[..., 0]
+        return drawn
+
+    def _draw(
+        self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None
     ) -> Rendering:
         return self._draw(cameras, background, cam_from_world)
 
