@@ -150,11 +150,6 @@ class GsScene:
     def _draw(
         self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None
     ) -> Rendering:
-        return self._draw(cameras, background, cam_from_world)
-
-    def _draw(
-        self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None
-    ) -> Rendering:
         return rasterize(
             self.at(),
             cameras,
