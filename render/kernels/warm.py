@@ -10,6 +10,7 @@ import torch
 from recon.cameras import Cameras
 from recon.kernels.jit import cache_folder
 from render.kernels.adam import row_adam
+from render.kernels.agreement import penalties
 from render.kernels.ssim import photometric
 from render.rasterize import RowGrads, rasterize
 from render.splats import Splats
@@ -58,5 +59,7 @@ def _run_all() -> None:
         torch.autograd.backward(given, [gradient[None], *(torch.zeros_like(image) for image in given[1:])])
     assert sink.rows is not None
     first, second = ({name: torch.zeros_like(c) for name, c in columns.items()} for _ in range(2))
+    planes, alpha, rgb = np.ones((6, 4, 4), np.float32), np.ones((4, 4), np.float32), np.ones((4, 4, 3), np.float32)
+    penalties(planes, alpha, rgb, cameras.K[0], 1.0, 1.0)
     count = torch.zeros(20, dtype=torch.int32)
     row_adam(columns, first, second, sink.grads, sink.rows, count, dict.fromkeys(columns, 0.0))

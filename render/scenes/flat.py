@@ -16,6 +16,7 @@ from torch import Tensor
 from recon.cameras import Cameras
 from recon.geometry import quat_from_rotation
 from render import planes
+from render.depth_loss import camera_z
 from render.initial import SceneInit, SceneSetup
 from render.rasterize import RowGrads
 from render.scene import Rendering
@@ -31,7 +32,7 @@ LOG_FLAT_START = math.log(0.2)
 class FlatConfig(GsConfig):
     """That of gs.py, and the weights of what pulls splats onto surfaces; 0 switches a term off."""
 
-    flatten: float = 1.0
+    flatten: float = 0.1
     """Of the splats' mean thickness, in units of the scene's extent (PGSR)."""
     normals: float = 0.05
     """Of the disagreement between the splats' normals and those of their z, per pixel (2DGS)."""
@@ -95,29 +96,27 @@ class FlatScene(GsScene):
         terms = self._terms()
         if not any(terms):
             return super().render(cameras, background, cam_from_world, with_z=with_z)
-        features = self._features(cameras, cam_from_world, terms[0] > 0, terms[1] > 0)
-        own = features.shape[-1]
+        poses = self._poses(cameras, cam_from_world)
+        splats, parts = self.at(), []
+        if terms[0]:
+            parts.append(torch.stack([planes.planes(splats, pose) for pose in poses]))
+        if terms[1]:
+            parts.append(torch.stack([planes.moments(splats, pose, self.setup.extent) for pose in poses]))
         if with_z:
-            features = torch.cat([features, self._z(cameras, cam_from_world)], -1)
-        seen = self._draw(cameras, background, cam_from_world, features)
+            parts.append(camera_z(splats.mean, poses))
+        seen = self._draw(cameras, background, cam_from_world, torch.cat(parts, -1))
         blended = seen.extra.pop("features")
-        seen.extra["penalty"] = planes.penalty(blended[..., :own], seen.alpha, seen.rgb, cameras.K, *terms)
         if with_z:
-            seen.extra["weighted_z"] = blended[..., own]
+            seen.extra["weighted_z"], blended = blended[..., -1], blended[..., :-1]
+        seen.extra["penalty"] = planes.penalty(blended, seen.alpha, seen.rgb, cameras.K, *terms)
         return seen
+
+    def _poses(self, cameras: Cameras, cam_from_world: Tensor | None) -> Tensor:
+        poses = torch.as_tensor(cameras.cam_from_world) if cam_from_world is None else cam_from_world
+        return poses.to(self.device, torch.float32)
 
     def regularize(self, rendering: Rendering) -> Tensor | None:
         return rendering.extra.get("penalty")
-
-    def _features(self, cameras: Cameras, cam_from_world: Tensor | None, normals: bool, distortion: bool) -> Tensor:
-        """f32[C, N, D]: planes, moments, or both."""
-        poses = cam_from_world
-        if poses is None:
-            poses = torch.as_tensor(cameras.cam_from_world, dtype=torch.float32, device=self.device)
-        splats, extent = self.at(), self.setup.extent
-        parts = [[planes.planes(splats, pose) for pose in poses]] if normals else []
-        parts += [[planes.moments(splats, pose, extent) for pose in poses]] if distortion else []
-        return torch.cat([torch.stack(part) for part in parts], -1)
 
     def after_step(self, step: int, progress: float) -> bool:
         self._step = step
@@ -127,7 +126,8 @@ class FlatScene(GsScene):
     def surface(self, cameras: Cameras) -> Rendering:
         """z f32[C, H, W]: that of the planes of the splats of a pixel, NaN where it is not covered.
         extra["normal"] f32[C, H, W, 3]: unit, in the camera's frame, towards the camera; 0 where nothing is."""
-        seen = self._draw(cameras, None, None, self._features(cameras, None, True, False))
+        splats, poses = self.at(), self._poses(cameras, None)
+        seen = self._draw(cameras, None, None, torch.stack([planes.planes(splats, pose) for pose in poses]))
         blended = seen.extra["features"]
         inverse = torch.stack([planes.inverse_z(view, k) for view, k in zip(blended, cameras.K, strict=True)])
         z = torch.where((seen.alpha >= planes.COVERED) & (inverse > 0), 1 / inverse, torch.nan)

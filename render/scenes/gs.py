@@ -139,15 +139,13 @@ class GsScene:
         *,
         with_z: bool = False,
     ) -> Rendering:
-        drawn = self._draw(cameras, background, cam_from_world, self._z(cameras, cam_from_world) if with_z else None)
-        if with_z:
-            drawn.extra["weighted_z"] = drawn.extra.pop("features")[..., 0]
-        return drawn
-
-    def _z(self, cameras: Cameras, cam_from_world: Tensor | None) -> Tensor:
-        """f32[C, N, 1], the splats' z in each camera, as a feature."""
+        if not with_z:
+            return self._draw(cameras, background, cam_from_world)
         poses = torch.as_tensor(cameras.cam_from_world) if cam_from_world is None else cam_from_world
-        return camera_z(self._parameters.per_splat["mean"], poses.to(self.device, torch.float32))
+        z = camera_z(self._parameters.per_splat["mean"], poses.to(self.device, torch.float32))
+        drawn = self._draw(cameras, background, cam_from_world, z)
+        drawn.extra["weighted_z"] = drawn.extra.pop("features")[..., 0]
+        return drawn
 
     def _draw(
         self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None
