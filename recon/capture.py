@@ -93,6 +93,11 @@ class Capture:
         return None if path is None else Path(os.path.normpath(self.root / path))
 
     @property
+    def test_names(self) -> frozenset[str]:
+        """The held-out photos."""
+        return frozenset(name for name, kind in zip(self.names, self.split, strict=True) if kind == "test")
+
+    @property
     def test(self) -> NDArray[np.bool_]:
         """bool[N]."""
         return np.array([s == "test" for s in self.split], bool)

@@ -33,17 +33,23 @@ class DepthCamera:
     None: depth images are registered to their photos, of any resolution: the photo's camera, its distortion included."""
     size: tuple[int, int] | None = None
     """(width, height) of the depth images; needed with K, and for files that do not tell theirs."""
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the depth camera stands in the photo's camera frame, metres; the two look the same way."""
     far: float | None = None
     """Metres beyond which the depth camera guesses; None: as far as it says anything."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"unit": self.unit, "K": self.K, "size": self.size, "far": self.far}
+        return {"unit": self.unit, "K": self.K, "size": self.size, "shift": self.shift, "far": self.far}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> DepthCamera:
         k, size = data["K"], data["size"]
         return DepthCamera(
-            data["unit"], None if k is None else tuple(k), None if size is None else tuple(size), data["far"]
+            data["unit"],
+            None if k is None else tuple(k),
+            None if size is None else tuple(size),
+            tuple(data["shift"]),
+            data["far"],
         )
 
 

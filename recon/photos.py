@@ -122,7 +122,7 @@ def mask_problem(path: Path, size: tuple[int, int]) -> str:
     return ""
 
 
-def upright(pixels: Image8, orientation: int) -> Image8:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn stored pixels [H, W, C] upright by their EXIF orientation 1..8 (Exif 3.0, tag 0x0112)."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)

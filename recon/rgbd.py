@@ -28,6 +28,8 @@ TUM_UNIT = 1 / 5000
 """Metres in a unit of the TUM benchmark's depth images."""
 KINECT_COLOUR, KINECT_DEPTH = 525.0, 585.0
 """Focal lengths in pixels of a 640x480 image, of the two cameras of a Kinect where nothing else is said."""
+KINECT_SHIFT = (-0.025, 0.0, 0.0)
+"""Where its depth camera stands in the frame of its colour camera, metres."""
 FREIBURG: dict[str, tuple[float, ...]] = {
     "freiburg1": (517.3, 516.5, 318.6, 255.3, 0.2624, -0.9531, -0.0054, 0.0026, 1.1633),
     "freiburg2": (520.9, 521.0, 325.1, 249.7, 0.2312, -0.7849, -0.0033, -0.0001, 0.9172),
@@ -133,8 +135,8 @@ def _seven_file(photo: Path, end: str) -> Path:
 def read_sevenscenes(base: Path) -> Recording:
     """7-Scenes (Shotton et al., CVPR 2013): poses of the depth camera, whose images are not registered to the photos.
 
-    Its focal length is 585 pixels unless camera-intrinsics.txt [3, 3] says otherwise; the colour camera's is nearer 525. The
-    shift of 2 to 3 cm between the two is not given, and taken for none.
+    Its focal length is 585 pixels unless camera-intrinsics.txt [3, 3] says otherwise, the colour camera's 525, and the two stand
+    25 mm apart: the Kinect's nominal numbers, with which edges of depth lie on edges of colour.
     """
     frames, files = [], []
     intrinsics = base / "camera-intrinsics.txt"
@@ -143,22 +145,21 @@ def read_sevenscenes(base: Path) -> Recording:
         k = _matrix(intrinsics, (3, 3))
         files.append(intrinsics)
     lens = Lens((KINECT_COLOUR, KINECT_COLOUR, 320.0, 240.0), (640, 480))
+    photo_from_depth = se3(np.eye(3), np.array(KINECT_SHIFT))
     for photo in _seven_photos(base):
         name, pose_file = photo.relative_to(base).as_posix(), _seven_file(photo, "pose.txt")
         pose, reason = None, ""
         if pose_file.is_file():
             files.append(pose_file)
             try:
-                pose = rigid(_matrix(pose_file, (4, 4)))
+                pose = photo_from_depth @ rigid(_matrix(pose_file, (4, 4)))
             except (ValueError, InputError) as error:
                 reason = f"its pose cannot be used: {error}"
         frames.append(RgbdFrame(name, _seven_file(photo, "depth.png"), None, pose, lens, reason))
-    camera = DepthCamera(K=(k[0, 0], k[1, 1], k[0, 2], k[1, 2]))
-    world, note = (
-        World("metric"),
-        "The two cameras of this recording are taken to stand in one place, with focal lengths of ",
-    )
-    note += f"{KINECT_COLOUR:.0f} (photos) and {k[0, 0]:.0f} (depth) pixels."
+    camera = DepthCamera(K=(k[0, 0], k[1, 1], k[0, 2], k[1, 2]), shift=KINECT_SHIFT)
+    world = World("metric")
+    note = f"Depth images are not registered to these photos: a Kinect's focal lengths are taken, {KINECT_COLOUR:.0f} (photos) "
+    note += f"and {k[0, 0]:.0f} (depth) pixels, its cameras {-1000 * KINECT_SHIFT[0]:.0f} mm apart."
     return Recording("sevenscenes", base, tuple(frames), camera, world, tuple(files), (note,), True)
 
 
