@@ -35,8 +35,8 @@ FAIR_Z = 3.0
 LEAST_CONFIDENCE = 0.02
 OFF_CORNER = 1e-6
 """Pixels by which z is drawn beside its place: rays through the very corners of triangles would miss all of them by rounding."""
-AROUND = 2
-"""Pixels on each side that a normal is taken from."""
+AROUND, WIDE = 2, 320
+"""A normal is taken from so many pixels on each side, so many apart as the map is times WIDE pixels wide: noise is of pixels."""
 Z = NDArray[np.float32]
 
 
@@ -175,8 +175,10 @@ def planes_of(z: Z, focal: float) -> NDArray[np.float32]:
     with np.errstate(divide="ignore", invalid="ignore"):
         w, most = (1 / z).astype(np.float64), gate(z, focal)
         sums = {key: np.zeros(z.shape) for key in ("n", "x", "y", "xx", "xy", "yy", "w", "xw", "yw")}
-        for j in range(-AROUND, AROUND + 1):
-            for i in range(-AROUND, AROUND + 1):
+        step = max(1, round(z.shape[1] / WIDE))
+        reach = range(-AROUND * step, AROUND * step + 1, step)
+        for j in reach:
+            for i in reach:
                 other = around(z, j, i)
                 mine = np.abs(other - z) <= most
                 d = np.where(mine, 1 / other - w, 0)
