@@ -4,7 +4,8 @@ something tells them.
 Rules, in this order. What nothing tells stays as it is and is said in `World`.
 
 - Given poses (COLMAP models, transforms.json) keep their frame, unless `--up estimate` or `--gps on` asks otherwise.
-- Known distances set the scale: scale = "metric".
+- Known distances set the scale: scale = "metric". Without them depth images do, where they fit the cameras; cameras that
+  came in metres are only held against them.
 - GPS sets the rest, and the scale where no distance does, when enough fixes agree with the cameras' layout: the frame
   is then east, north, up (up = "gravity" when the positions alone fix it, "estimated" when it took the belief that
   photos are held level), with `origin` at the ground below the middle of the scene. Its height is on the photos' own
@@ -36,11 +37,12 @@ from recon.geodesy import enu_from_ecef, geodetic_from_enu
 from recon.geometry import Array, Sim3, World, rotation_between
 from recon.georeference import GRAVITY_TILT_ERROR_DEG, MIN_FIXES, GpsFit, distinct, fit_gps, usable_fixes, why_not
 from recon.known_distance import KnownScale, known_scale, parse_distance
-from recon.reconstruction import SUFFIX, Reconstruction
+from recon.reconstruction import SUFFIX, Reconstruction, as_taken
 from recon.sparse import SparseModel, read_colmap, write_colmap
 from recon.upright import Ground, Upright, find_ground, scene_middle, up_from_cameras
 
 if TYPE_CHECKING:
+    from recon.depth.sensor_scale import SensorScale
     from recon.job import Job
 
 LEVEL_GROUND = 1 / np.radians(1.0) ** 2
@@ -78,10 +80,14 @@ def align(capture: Capture, reconstruction: Reconstruction, options: AlignOption
     model = reconstruction.model
     keep = options.up == "keep" or (options.up == "auto" and capture.prior is not None and options.gps != "on")
     found = _find(capture, reconstruction, options, keep)
+    metres = found.metres
     ground = None
     if keep:
-        scale = found.known.scale if found.known else 1.0
-        world_from_sfm, world = Sim3(scale), replace(model.world, scale="metric" if found.known else model.world.scale)
+        metres = metres if found.known or model.world.scale != "metric" else None
+        world_from_sfm, world = (
+            Sim3(metres or 1.0),
+            replace(model.world, scale="metric" if metres else model.world.scale),
+        )
     elif found.gps is not None and found.gps_reason is None:
         up = found.gps.enu_from_sfm.rotation[2]
         ground = find_ground(model, up, LEVEL_GROUND * (np.eye(3) - np.outer(up, up)))
@@ -125,32 +131,46 @@ def read_aligned(folder: Path) -> SparseModel:
 
 def _find(capture: Capture, reconstruction: Reconstruction, options: AlignOptions, keep: bool) -> Found:
     model = reconstruction.model
-    known = None
+    known, sensor = None, _sensor_scale(capture, reconstruction)
     if options.known_distance:
-        photos = _as_taken(reconstruction)
+        photos = as_taken(reconstruction)
         known = known_scale(options.known_distance, capture, model, photos, dict(reconstruction.left_out))
     upright = None if keep else up_from_cameras(model.cameras)
     if keep:
         return Found(
-            known, None, None, (), "the frame is kept as it is" if capture.gps is not None else "no photo has GPS"
-        )
+            known, None, None, (), "the frame is kept as it is" if capture.gps is not None else "no photo has GPS",
+            sensor=sensor, given_metres=model.world.scale == "metric",
+        )  # fmt: skip
     if options.gps == "off" or (options.gps == "auto" and capture.prior is not None):
         why = "it is switched off" if options.gps == "off" else "the poses were given, and `--gps on` was not"
-        return Found(known, upright, None, (), why)
-    fit, names, reason = _fit_gps(capture, model, upright, known)
+        return Found(known, upright, None, (), why, sensor=sensor)
+    metres = Found(known, None, None, (), None, sensor=sensor).metres
+    fit, names, reason = _fit_gps(capture, model, upright, metres)
     if reason is not None and options.gps == "on":
         raise InputError(
             f"GPS was asked for and cannot be used: {reason}. Leave `--gps on` away; `--known-distance` gives metres."
         )
-    return Found(
-        known, upright, fit, names, reason, _compare(capture, model, upright, known, fit) if fit and known else None
-    )
+    remark = _compare(capture, model, upright, known, fit) if fit and known else None
+    return Found(known, upright, fit, names, reason, remark, sensor)
+
+
+def _sensor_scale(capture: Capture, reconstruction: Reconstruction) -> SensorScale | None:
+    """What the depth images of the training photos say of the scale; None without any."""
+    from recon.depth.sensor import Sensor
+    from recon.depth.sensor_scale import sensor_scale
+
+    sensor = Sensor.of(capture, reconstruction)
+    if sensor is None:
+        return None
+    test = capture.test_names
+    training = [i for i, name in enumerate(reconstruction.model.names) if name not in test]
+    return sensor_scale(sensor, reconstruction.model.select(training, min_views=2))
 
 
 def _fit_gps(
-    capture: Capture, model: SparseModel, upright: Upright | None, known: KnownScale | None
+    capture: Capture, model: SparseModel, upright: Upright | None, metres: float | None
 ) -> tuple[GpsFit | None, tuple[str, ...], str | None]:
-    """The fit, the photos that it is made of, and why it is not used."""
+    """The fit, the photos that it is made of, and why it is not used. `metres` per unit of the model where they are known."""
     if capture.gps is None:
         return None, (), "no photo has GPS"
     row = {name: i for i, name in enumerate(model.names)}
@@ -165,7 +185,7 @@ def _fit_gps(
             f"{len(names)} reconstructed photos have it, at {distinct(fixes)} positions; {MIN_FIXES} are needed",
         )
     centers = model.cameras.centers[[row[name] for name in names]]
-    fit = fit_gps(centers, fixes, upright, known.scale if known else None)
+    fit = fit_gps(centers, fixes, upright, metres)
     return fit, names, why_not(fit)
 
 
@@ -185,17 +205,6 @@ def _compare(
     )
 
 
-def _as_taken(reconstruction: Reconstruction) -> SparseModel:
-    """The cameras before undistortion, from distorted/ beside the undistorted images."""
-    folder = reconstruction.images.parent / "distorted"
-    try:
-        return read_colmap(folder)
-    except (OSError, InputError) as error:
-        raise WorkspaceError(
-            f"Known distances need the cameras as they were before undistortion: {error} Run `recon sfm` with --redo."
-        ) from error
-
-
 def _geographic(model: SparseModel, fit: GpsFit, ground: Ground | None) -> tuple[Sim3, World]:
     """East, north, up with its origin on the ground below the middle of the scene; the tangent plane moves there
     exactly."""
@@ -208,7 +217,7 @@ def _geographic(model: SparseModel, fit: GpsFit, ground: Ground | None) -> tuple
 
 
 def _upright(model: SparseModel, found: Found, ground: Ground | None) -> tuple[Sim3, World]:
-    scale = found.known.scale if found.known else 1.0
+    scale = found.metres or 1.0
     if ground is not None:
         up = ground.normal
     elif found.upright is not None:
@@ -218,7 +227,7 @@ def _upright(model: SparseModel, found: Found, ground: Ground | None) -> tuple[S
     turned = Sim3(scale, rotation_between(up, np.array([0, 0, 1.0])))
     base = _base(model, up, ground, turned)
     return replace(turned, translation=-base), World(
-        "metric" if found.known else "arbitrary", "estimated" if found.upright else "unknown"
+        "metric" if found.metres else "arbitrary", "estimated" if found.upright else "unknown"
     )
 
 

@@ -15,6 +15,7 @@ from recon.sparse import SparseModel
 from recon.upright import Ground, Upright
 
 if TYPE_CHECKING:
+    from recon.depth.sensor_scale import SensorScale
     from recon.job import Job
 
 SCALE_DOUBT = 0.05
@@ -35,6 +36,17 @@ class Found:
     """Why GPS is not used; None when it is."""
     scale_reason: str | None = None
     """A remark on GPS and known distances."""
+    sensor: SensorScale | None = None
+    """What the depth images say, where there are any."""
+    given_metres: bool = False
+    """Whether the cameras came in metres."""
+
+    @property
+    def metres(self) -> float | None:
+        """Metres per unit of the model, from known distances, or else from depth images that fit."""
+        if self.known:
+            return self.known.scale
+        return self.sensor.metres if self.sensor and not self.sensor.reason else None
 
 
 def evidence_of(found: Found, ground: Ground | None, keep: bool, up: Array) -> dict[str, Any]:
@@ -43,7 +55,7 @@ def evidence_of(found: Found, ground: Ground | None, keep: bool, up: Array) -> d
     unmeasured = "GPS" if uses_gps else "as given" if keep else "structure from motion"
     out: dict[str, Any] = {
         "frame": "kept as given" if keep else "east-north-up" if uses_gps else "estimated from the photos",
-        "scale_from": "known distances" if found.known else unmeasured,
+        "scale_from": _scale_from(found, unmeasured),
         "up_from": _up_from(found, ground, keep, uses_gps),
         "ground": None if keep else "plane" if ground else "2 % of the points lie below",
     }
@@ -64,12 +76,20 @@ def evidence_of(found: Found, ground: Ground | None, keep: bool, up: Array) -> d
             "scale_error_percent": round(100 * found.known.error, 3),
             "each": list(found.known.evidence),
         }
+    if found.sensor:
+        out["depth_images"] = {"used": out["scale_from"] == "depth images"} | found.sensor.to_json()
     out["gps"] = {"used": uses_gps, "why_not": found.gps_reason} | (
         _gps_evidence(found.gps, found.gps_names) if found.gps else {}
     )
     if found.scale_reason:
         out["remark"] = found.scale_reason
     return out
+
+
+def _scale_from(found: Found, unmeasured: str) -> str:
+    if found.known:
+        return "known distances"
+    return "depth images" if found.metres and not found.given_metres else unmeasured
 
 
 def focal_ratio(capture: Capture, model: SparseModel) -> float | None:
@@ -144,6 +164,8 @@ def metrics_of(world: World, evidence: dict[str, Any]) -> dict[str, Any]:
             r["name"]: round(float(np.sqrt(r["east"] ** 2 + r["north"] ** 2 + (r["up"] or 0) ** 2)), 3)
             for r in gps["residuals_m"]
         }
+    if "depth_images" in evidence:
+        out |= {f"depth_images_{key}": evidence["depth_images"][key] for key in ("metres_per_unit", "spread_percent")}
     if "known_distances" in evidence:
         out["known_distance_error_percent"] = evidence["known_distances"]["scale_error_percent"]
     return out
@@ -195,5 +217,31 @@ def tell(job: Job, found: Found, world: World, evidence: dict[str, Any]) -> None
             f"Structure from motion found {ratio:.2f} times the focal length that the photos' EXIF says. Where all photos look "
             "straight at flat ground, heights may be wrong by that factor while distances across are right."
         )
+    if found.sensor:
+        _tell_sensor(job, found, found.sensor)
     if found.scale_reason:
         job.warn(found.scale_reason[0].upper() + found.scale_reason[1:] + ".")
+
+
+def _tell_sensor(job: Job, found: Found, sensor: SensorScale) -> None:
+    """What the depth images say of the scale, and whether that contradicts what else is known."""
+    from recon.depth.sensor_scale import METRIC_DOUBT, left_out_words
+
+    if sensor.left_out:
+        job.warn(left_out_words(sensor))
+    if sensor.reason:
+        job.warn(f"The depth images tell no scale: {sensor.reason}")
+        return
+    than = found.known.scale if found.known else 1.0 if found.given_metres else None
+    where = f"in {sensor.observations} observations of {sensor.photos} photos, which spread by {sensor.spread:.1%}"
+    if than is None:
+        job.say(f"Depth images: {sensor.metres:.4g} m per unit of structure from motion, {where}.")
+        return
+    off, what = sensor.metres / than, "known distances" if found.known else "given cameras"
+    if abs(np.log(off)) > np.log1p(METRIC_DOUBT):
+        job.warn(
+            f"The depth images say {off:.3f} times the lengths that the {what} say ({where}); these were followed. Check the "
+            "units of both."
+        )
+    else:
+        job.say(f"Depth images: {off:.4f} times the lengths of the {what}, {where}.")

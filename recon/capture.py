@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from recon.depth_images import DepthCamera
 from recon.errors import InputError, WorkspaceError
 from recon.files import save_npz, write_json
 from recon.geometry import Array, World
@@ -49,7 +50,7 @@ class Capture:
     protocol: str
     """How the split was made, in words; goes into metrics.json."""
     kind: str = "photos"
-    """"photos", "video", "colmap" or "transforms": what came in."""
+    """"photos", "video", "colmap", "transforms", or the layout of a depth camera's recording (rgbd.py): what came in."""
     time: Array | None = None
     """f64[N], seconds from the first photo; None unless every photo tells its time."""
     mask: tuple[str | None, ...] = ()
@@ -57,6 +58,10 @@ class Capture:
     (../masks/NAME.png), absolute when it lies elsewhere."""
     depth: tuple[str | None, ...] = ()
     """[N] paths of depth images, as those of masks."""
+    depth_confidence: tuple[str | None, ...] = ()
+    """[N] paths of images that tell how far each pixel of the depth image is to be trusted, as those of masks."""
+    depth_camera: DepthCamera = field(default_factory=DepthCamera)
+    """How the depth images are to be read, and what camera they belong to."""
     gps: Array | None = None
     """f64[N, 3] latitude deg, longitude deg, altitude m (NaN when only the altitude is unknown), WGS84.
 
@@ -73,8 +78,24 @@ class Capture:
 
     def mask_path(self, index: int) -> Path | None:
         """The mask's file, or None."""
-        mask = self.mask[index] if self.mask else None
-        return None if mask is None else Path(os.path.normpath(self.root / mask))
+        return self._beside(self.mask, index)
+
+    def depth_path(self, index: int) -> Path | None:
+        """The depth image's file, or None."""
+        return self._beside(self.depth, index)
+
+    def confidence_path(self, index: int) -> Path | None:
+        """The file that tells how far the depth image is to be trusted, or None."""
+        return self._beside(self.depth_confidence, index)
+
+    def _beside(self, paths: tuple[str | None, ...], index: int) -> Path | None:
+        path = paths[index] if paths else None
+        return None if path is None else Path(os.path.normpath(self.root / path))
+
+    @property
+    def test_names(self) -> frozenset[str]:
+        """The held-out photos."""
+        return frozenset(name for name, kind in zip(self.names, self.split, strict=True) if kind == "test")
 
     @property
     def test(self) -> NDArray[np.bool_]:
@@ -109,6 +130,8 @@ def save_capture(capture: Capture, folder: Path, source: Path | None = None) -> 
         "mask": capture.mask,
         "depth": capture.depth,
     }
+    if capture.depth:
+        head |= {"depth_confidence": capture.depth_confidence, "depth_camera": capture.depth_camera.to_json()}
     write_json(folder / "capture.json", head)
     optional = {"time": capture.time, "gps": capture.gps}
     save_npz(
@@ -140,13 +163,16 @@ def load_place(folder: Path) -> tuple[Path, Path] | None:
 
 
 def check_photos(capture: Capture, workspace: Path) -> None:
-    """Raises InputError when photos or masks are no longer where they were read."""
-    files = [capture.photo(i) for i in range(len(capture))]
-    files += [mask for i in range(len(capture)) if (mask := capture.mask_path(i))]
+    """Raises InputError when photos, masks or depth images are no longer where they were read."""
+    rows = range(len(capture))
+    files = [capture.photo(i) for i in rows]
+    for path_of in (capture.mask_path, capture.depth_path, capture.confidence_path):
+        files += [path for i in rows if (path := path_of(i))]
     gone = [path for path in files if not path.is_file()]
     if gone:
+        what = "photos, masks and depth images" if capture.depth else "photos and masks"
         raise InputError(
-            f"{len(gone)} of the {len(files)} photos and masks that were read from {capture.root} are no longer there "
+            f"{len(gone)} of the {len(files)} {what} that were read from {capture.root} are no longer there "
             f"(for example {gone[0]}). Name the folder where they are now, as in "
             f"`{command('recon', 'run', 'PHOTOS', '-w', workspace)}`: what is done stays."
         )
@@ -162,6 +188,11 @@ def load_capture(folder: Path) -> Capture:
         root = place[0] if place else Path(head["root"])
         head.pop("root", None)  # captures from before place.json name their root here
         lists = {name: tuple(head.pop(name)) for name in ("names", "sha256", "split", "mask", "depth")}
+        lists["depth_confidence"] = tuple(
+            head.pop("depth_confidence", ())
+        )  # captures from before depth cameras have none
+        if "depth_camera" in head:
+            head["depth_camera"] = DepthCamera.from_json(head["depth_camera"])
         if (folder / "prior").is_dir():
             world = World.from_json(json.loads((folder / "prior" / "world.json").read_text(encoding="utf-8")))
             prior = read_colmap(folder / "prior", world=world)

@@ -1,4 +1,4 @@
-"""Data sets that bring their poses: COLMAP models and transforms.json -> Capture with a prior.
+"""Data sets that bring their poses: COLMAP models, transforms.json, depth cameras' recordings -> Capture with a prior.
 
 Given poses are kept as they are. They belong to the photos as these are stored: the programs that made them look at no EXIF
 orientation, so it is only applied where the camera's size says that it was.
@@ -7,17 +7,20 @@ orientation, so it is only applied where the camera's size says that it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from recon.capture import Capture
+from recon.depth_images import DepthCamera
 from recon.errors import InputError
 from recon.geometry import World
 from recon.job import Job
 from recon.photos import Photo, inspect_photos
 from recon.ply_points import read_ply_points
+from recon.rgbd import Recording
+from recon.rgbd import cameras_of as recorded_cameras
 from recon.sources import find_files
 from recon.sparse import Observations, SparseModel, read_colmap
 from recon.transforms_json import cameras_of, read_transforms
@@ -27,8 +30,51 @@ SAME_SHAPE = 0.01
 """Relative difference of aspect ratios up to which a photo counts as a resized copy of what its camera saw."""
 
 
-def transforms_photos(path: Path, job: Job) -> tuple[Path, list[Photo], SparseModel, dict[str, Path], Split]:
-    """Root, photos (some with a reason), their model, their masks and the data set's own split of a transforms.json.
+@dataclass(frozen=True)
+class Beside:
+    """Files that a data set names for its photos."""
+
+    masks: dict[str, Path] = field(default_factory=dict)
+    """Photo name -> file, here and below."""
+    depth: dict[str, Path] = field(default_factory=dict)
+    confidence: dict[str, Path] = field(default_factory=dict)
+    camera: DepthCamera = field(default_factory=DepthCamera)
+    """Of the depth images."""
+
+
+def recorded_photos(recording: Recording, keep_poses: bool, job: Job) -> tuple[list[Photo], SparseModel | None, Beside]:
+    """Photos (some with a reason) of a depth camera's recording, their model, and their depth images.
+
+    Without poses, or when they are not to be kept, there is no model. With poses, photos that have none are left out.
+    """
+    for note in recording.notes:
+        job.say(note)
+    note_missing(recording.missing, len(recording.frames) + len(recording.missing), recording.root, job)
+    photos = inspect_photos([(frame.name, recording.root / frame.name) for frame in recording.frames], job)
+    depth = {frame.name: frame.depth for frame in recording.frames if frame.depth}
+    trust = {frame.name: frame.confidence for frame in recording.frames if frame.confidence}
+    beside = Beside({}, depth, trust, recording.camera)
+    rows = [i for i, frame in enumerate(recording.frames) if frame.cam_from_world is not None and frame.lens]
+    if not rows or not keep_poses:
+        return photos, None, beside
+    cameras = recorded_cameras([recording.frames[i] for i in rows], [photos[i].stored_size for i in rows])
+    size = {recording.frames[i].name: s for i, s in zip(rows, cameras.size.tolist(), strict=True)}
+    reasons = {frame.name: frame.reason or "it has no pose" for frame in recording.frames}
+    photos = [
+        fit(photo, size[photo.name])
+        if photo.name in size
+        else replace(photo, reason=photo.reason or reasons[photo.name])
+        for photo in photos
+    ]
+    model = SparseModel(
+        tuple(recording.frames[i].name for i in rows), cameras, np.zeros((0, 3)), np.zeros((0, 3), np.uint8),
+        np.zeros(0, np.float32), Observations.none(), recording.world,
+    )  # fmt: skip
+    return photos, model, beside
+
+
+def transforms_photos(path: Path, job: Job) -> tuple[Path, list[Photo], SparseModel, Beside, Split]:
+    """Root, photos (some with a reason), their model, masks and depth images, and the data set's own split of a transforms.json.
 
     The model has a row for every photo, in the same order; its points come from the PLY that the file names, if any.
     """
@@ -55,7 +101,9 @@ def transforms_photos(path: Path, job: Job) -> tuple[Path, list[Photo], SparseMo
     error = np.zeros(len(xyz), np.float32)
     model = SparseModel(names, cameras, xyz, rgb, error, Observations.none(), World(up="estimated"))
     masks = {frame.name: frame.mask for frame in data.frames if frame.mask}
-    return data.root, photos, model, masks, (data.split, data.protocol) if data.split else None
+    depth = {frame.name: frame.depth for frame in data.frames if frame.depth}
+    beside = Beside(masks, depth, {}, DepthCamera(unit=data.depth_unit))
+    return data.root, photos, model, beside, (data.split, data.protocol) if data.split else None
 
 
 Split = tuple[dict[str, str], str] | None

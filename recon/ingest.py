@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +14,12 @@ from typing import Literal
 import numpy as np
 
 from recon.capture import MIN_PHOTOS, Capture, load_capture, load_place, make_split, save_capture, save_place
+from recon.depth_images import DepthCamera, inspect_depth
 from recon.errors import InputError, MissingPart
-from recon.given import colmap_photos, transforms_photos, with_prior
+from recon.given import Beside, colmap_photos, recorded_photos, transforms_photos, with_prior
 from recon.job import Job
-from recon.photos import Photo, inspect_photos, mask_problem
+from recon.photos import Photo, inspect_photos, mask_problem, workers
+from recon.rgbd import read_recording
 from recon.sources import (
     MASK_FOLDERS,
     Found,
@@ -47,9 +51,10 @@ class IngestOptions:
     split wins over every8.
     """
     frames: int = 120
-    """At most so many frames are picked from a video."""
+    """At most so many frames are picked from a video, or from a depth camera's recording."""
     poses: Literal["keep", "ignore"] = "keep"
-    """Poses that a data set brings (COLMAP, transforms.json): keep them as they are, or ignore them and find them anew."""
+    """Poses that a data set brings (COLMAP, transforms.json, depth cameras): keep them as they are, or ignore them and find
+    them anew."""
 
     def __post_init__(self) -> None:
         if self.frames < MIN_PHOTOS:
@@ -77,7 +82,8 @@ def follow(source: Path | Sequence[Path], options: IngestOptions, folder: Path) 
 def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> Capture:
     """Look at the input, check every photo, choose the split, and write capture.json, capture.npz (and prior/, frames/).
 
-    `source`: a folder of photos, a video, a COLMAP model with its photos, transforms.json or its folder. Raises InputError
+    `source`: a folder of photos, a video, a COLMAP model with its photos, transforms.json or its folder, or a depth camera's
+    recording (rgbd.py). Raises InputError
     when fewer than three photos can be used, naming what was wrong with the others.
     """
     found = look(source, options.poses == "keep")
@@ -91,6 +97,7 @@ def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> C
         "test": int(capture.test.sum()),
         "cameras": len(set(capture.camera_id.tolist())),
         "masks": sum(m is not None for m in capture.mask),
+        "depth": sum(d is not None for d in capture.depth),
         "gps": 0 if capture.gps is None else int(np.isfinite(capture.gps[:, 0]).sum()),
     }
     save_capture(capture, job.folder, single(source))
@@ -101,7 +108,16 @@ def _read_folder(source: Source, options: IngestOptions, job: Job) -> Capture:
     found = find_files(source.root)
     _remark(found, job)
     photos = usable(inspect_photos(found.photos, job), source.root, job)
-    return capture_of(photos, source.root, options, job, depth=found.depth)
+    return capture_of(photos, source.root, options, job, among=found.depth)
+
+
+def _read_recording(source: Source, options: IngestOptions, job: Job) -> Capture:
+    recording = read_recording(source.root).thinned(options.frames)
+    photos, model, files = recorded_photos(recording, options.poses == "keep", job)
+    capture = capture_of(usable(photos, recording.root, job), recording.root, options, job, files=files)
+    if model is not None:
+        capture = with_prior(capture, model, None, options.holdout, job)
+    return replace(capture, kind=recording.kind)
 
 
 def _read_colmap(source: Source, options: IngestOptions, job: Job) -> Capture:
@@ -111,8 +127,8 @@ def _read_colmap(source: Source, options: IngestOptions, job: Job) -> Capture:
 
 
 def _read_transforms(source: Source, options: IngestOptions, job: Job) -> Capture:
-    root, photos, model, masks, split = transforms_photos(_model(source), job)
-    capture = capture_of(usable(photos, root, job), root, options, job, masks=masks)
+    root, photos, model, files, split = transforms_photos(_model(source), job)
+    capture = capture_of(usable(photos, root, job), root, options, job, files=files)
     return replace(with_prior(capture, model, split, options.holdout, job), kind="transforms")
 
 
@@ -135,6 +151,7 @@ READERS: dict[str, Callable[[Source, IngestOptions, Job], Capture]] = {
     "colmap": _read_colmap,
     "transforms": _read_transforms,
     "video": _read_video,
+    "recording": _read_recording,
 }
 
 
@@ -207,11 +224,13 @@ def capture_of(
     options: IngestOptions,
     job: Job,
     *,
-    masks: dict[str, Path] | None = None,
-    depth: dict[str, str] | None = None,
+    files: Beside | None = None,
+    among: Mapping[str, str] | None = None,
 ) -> Capture:
-    """The capture of usable photos that come without poses."""
-    names = tuple(photo.name for photo in photos)
+    """The capture of usable photos that come without poses. `among`: their depth images that lie among the photos."""
+    names, files = tuple(photo.name for photo in photos), files or Beside()
+    depth, camera = find_depths(photos, root, job, files, among or {})
+    trust = tuple(_trust(files.confidence.get(n), root) if d else None for n, d in zip(names, depth, strict=False))
     split, protocol = make_split(names, options.holdout)
     capture = Capture(
         root=root,
@@ -225,8 +244,10 @@ def capture_of(
         split=split,
         protocol=protocol,
         time=times([photo.exif.time for photo in photos]),
-        mask=find_masks(photos, root, job, masks),
-        depth=_depth(photos, root, depth or {}),
+        mask=find_masks(photos, root, job, files.masks),
+        depth=depth,
+        depth_confidence=trust if any(trust) else (),
+        depth_camera=camera,
         gps=fixes(photos),
     )
     _say_beside(capture, job)
@@ -276,11 +297,31 @@ def find_masks(
     return tuple(masks) if any(masks) else ()
 
 
-def _depth(photos: Sequence[Photo], root: Path, among: Mapping[str, str]) -> tuple[str | None, ...]:
-    """Capture.depth."""
-    paths = [find_depth(root, photo.name, among) for photo in photos]
-    found = tuple(_from_root(root, path) if path else None for path in paths)
-    return found if any(found) else ()
+def find_depths(
+    photos: Sequence[Photo], root: Path, job: Job, files: Beside, among: Mapping[str, str]
+) -> tuple[tuple[str | None, ...], DepthCamera]:
+    """Capture.depth, and the camera with the images' usual size. Every image is decoded; those that cannot be used are named."""
+    paths = [files.depth.get(photo.name) or find_depth(root, photo.name, among) for photo in photos]
+    with ThreadPoolExecutor(workers()) as pool:
+        seen = list(pool.map(lambda path: inspect_depth(path, files.camera) if path else None, paths))
+    sizes = Counter(image.size for image in seen if image and not image.reason)
+    camera = files.camera
+    if camera.K and camera.size is None and sizes:
+        camera = replace(camera, size=sizes.most_common(1)[0][0])
+    found, problems = list[str | None](), dict[str, list[str]]()
+    for photo, path, image in zip(photos, paths, seen, strict=True):
+        problem = image.problem(photo.size, photo.exif.orientation >= 5, camera) if image else ""
+        if problem:
+            problems.setdefault(problem, []).append(str(path))
+        found.append(_from_root(root, path) if path and not problem else None)
+    for problem, named in problems.items():
+        job.warn(f"{count(len(named), 'depth image')} not used ({some(named)}): {problem}.")
+    return (tuple(found), camera) if any(found) else ((), DepthCamera())
+
+
+def _trust(path: Path | None, root: Path) -> str | None:
+    """Capture.depth_confidence of one photo."""
+    return _from_root(root, path) if path else None
 
 
 def _say_beside(capture: Capture, job: Job) -> None:

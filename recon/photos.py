@@ -81,11 +81,11 @@ def read_photo(path: Path, orientation: int = 1) -> Image8:
     without its package.
     """
     try:
-        with _open(path) as image:
+        with open_image(path) as image:
             pixels = _pixels(image)
     except BROKEN as error:
         raise InputError(
-            f"{path} cannot be read: {_words(error)}. If the photos were moved or changed, run "
+            f"{path} cannot be read: {in_words(error)}. If the photos were moved or changed, run "
             "`recon ingest PHOTOS --redo`."
         ) from error
     return upright(pixels, orientation)
@@ -99,10 +99,10 @@ def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
     from PIL import Image
 
     try:
-        with _open(path) as image:
+        with open_image(path) as image:
             pixels = _pixels(image)
     except BROKEN as error:
-        raise InputError(f"The mask {path} cannot be read: {_words(error)}. Mend it or remove it.") from error
+        raise InputError(f"The mask {path} cannot be read: {in_words(error)}. Mend it or remove it.") from error
     use = pixels[..., :3].max(-1) > 127
     if (use.shape[1], use.shape[0]) == tuple(size):
         return use
@@ -112,17 +112,17 @@ def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
 def mask_problem(path: Path, size: tuple[int, int]) -> str:
     """Why a mask cannot serve a photo of upright `size` (width, height), or "". A smaller or larger one of its shape can."""
     try:
-        with _open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             _pixels(image)
     except BROKEN as error:
-        return _words(error)
+        return in_words(error)
     if abs(width * size[1] - height * size[0]) > max(*size, width, height):  # more than a rounded pixel off
         return f"it is {width}x{height}, its photo {size[0]}x{size[1]}"
     return ""
 
 
-def upright(pixels: Image8, orientation: int) -> Image8:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn stored pixels [H, W, C] upright by their EXIF orientation 1..8 (Exif 3.0, tag 0x0112)."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)
@@ -135,7 +135,7 @@ def upright(pixels: Image8, orientation: int) -> Image8:
 
 @functools.cache
 def _pillow() -> Any:
-    """PIL.Image with its own limit on size lifted: _open() has one that says more."""
+    """PIL.Image with its own limit on size lifted: open_image() has one that says more."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None
@@ -154,7 +154,7 @@ def reads_heic() -> bool:
 
 
 @contextlib.contextmanager
-def _open(path: Path, data: bytes | None = None) -> Iterator[Any]:
+def open_image(path: Path, data: bytes | None = None) -> Iterator[Any]:
     """An opened Pillow image, not decoded yet."""
     if path.suffix.lower() in HEIC_ENDS and not reads_heic():
         raise MissingPart(f'{path} is a HEIC photo, which needs an optional part: pip install "recon-scene[heic]"')
@@ -217,7 +217,7 @@ def inspect_photo(name: str, path: Path, one_big: threading.Lock | None = None) 
         data = path.read_bytes()
         if not data:
             return Photo(**known, reason="the file is empty (0 bytes)")
-        with _open(path, data) as image:
+        with open_image(path, data) as image:
             known |= {"stored_size": image.size, "exif": read_exif(image)}
             big = image.width * image.height > BIG_PIXELS
             if min(image.size) < MIN_SIDE:
@@ -228,7 +228,7 @@ def inspect_photo(name: str, path: Path, one_big: threading.Lock | None = None) 
     except MissingPart:
         return Photo(**known, reason='HEIC needs an optional part: pip install "recon-scene[heic]"', missing_part=True)
     except BROKEN as error:
-        return Photo(**known, reason=_words(error))
+        return Photo(**known, reason=in_words(error))
     except MemoryError:
         return Photo(**known, reason="it does not fit into memory")
 
@@ -255,8 +255,8 @@ def _blank_end(pixels: Image8) -> str:
     return f"it is damaged: its last {blank / len(rows):.0%} cannot be decoded"
 
 
-def _words(error: BaseException) -> str:
-    """Why Pillow could not read a file, in words."""
+def in_words(error: BaseException) -> str:
+    """Why Pillow could not read a file."""
     text = str(error)
     if "cannot identify" in text:
         return "its content is no image, or is damaged"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recon.errors import InputError
-from recon.sparse import SparseModel
+from recon.errors import InputError, WorkspaceError
+from recon.sparse import SparseModel, read_colmap
 
 SUFFIX = ".png"
 """Undistorted photos, their masks and their names in COLMAP files are called NAME + ".png"."""
@@ -37,6 +37,17 @@ class Reconstruction:
         """The mask of the undistorted photo, or None where every pixel counts."""
         path = self.masks / f"{name}{SUFFIX}" if self.masks else None
         return path if path and path.is_file() else None
+
+
+def as_taken(reconstruction: Reconstruction) -> SparseModel:
+    """The cameras before undistortion, from distorted/ beside the undistorted images."""
+    folder = reconstruction.images.parent / "distorted"
+    try:
+        return read_colmap(folder)
+    except (OSError, InputError) as error:
+        raise WorkspaceError(
+            f"The cameras as they were before undistortion are needed: {error} Run `recon sfm` with --redo."
+        ) from error
 
 
 def shrink(image: NDArray, size: ArrayLike) -> NDArray[Any]:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from recon.colmap_io import is_colmap, read_tables
+from recon.depth_images import DEPTH_ENDS
 from recon.errors import InputError
 from recon.files import sha256_json
 from recon.photos import HEIC_ENDS, PHOTO_ENDS, RAW_ENDS, reads_heic, sha256_photo, workers
+from recon.rgbd import find_recording, read_recording
 from recon.transforms_json import read_transforms
 from recon.wording import count, shown
 
@@ -29,7 +31,7 @@ COLOUR = re.compile(r"[._-](color|colour|rgb)$", re.IGNORECASE)
 DEPTH = re.compile(r"[._-]depth$", re.IGNORECASE)
 EXPECTED = "Expected a folder of photos, a video, or a data set (a COLMAP model or transforms.json, with its photos)"
 
-Kind = Literal["photos", "video", "colmap", "transforms"]
+Kind = Literal["photos", "video", "colmap", "transforms", "recording"]
 Files = Sequence[tuple[str, Path]]
 
 
@@ -80,6 +82,8 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
             if is_colmap(base / place):
                 model = (base / place).resolve()
                 return Source("colmap", _images_of(model, base), model)
+    if find_recording(base):
+        return Source("recording", base)
     images = base / "images"
     if images.is_dir() and find_files(images).photos:
         outside = sum(path.suffix.lower() in PHOTO_ENDS for path in base.iterdir() if path.is_file())
@@ -138,6 +142,8 @@ def _images_of(model: Path, base: Path) -> Path:
 
 def photo_root(source: Source) -> Path:
     """The folder that the names of an input's photos are relative to."""
+    if source.kind == "recording":
+        return read_recording(source.root).root
     return read_transforms(source.model).root if source.kind == "transforms" and source.model else source.root
 
 
@@ -185,8 +191,8 @@ def _depth_beside(photos: dict[str, Path]) -> dict[str, str]:
     return depth
 
 
-def beside(root: Path, name: str, folders: Iterable[str]) -> Path | None:
-    """The file that goes with a photo in a folder such as masks/: NAME.png or STEM.png.
+def beside(root: Path, name: str, folders: Iterable[str], ends: Iterable[str] = (".png",)) -> Path | None:
+    """The file that goes with a photo in a folder such as masks/: NAME.png or STEM.png, or with another of `ends`.
 
     The folder may lie in the photo folder, beside it where that is called images, or beside the photo itself.
     """
@@ -198,7 +204,7 @@ def beside(root: Path, name: str, folders: Iterable[str]) -> Path | None:
         places.append((root.parent, name))
     for folder in folders:
         for place, relative in places:
-            for candidate in (f"{relative}.png", f"{relative.rpartition('.')[0]}.png"):
+            for candidate in (f"{stem}{end}" for end in ends for stem in (relative, relative.rpartition(".")[0])):
                 path = place / folder / candidate
                 if os.path.isfile(path):  # noqa: PTH113 - Path.is_file() raises where the folder is closed
                     return path
@@ -213,13 +219,15 @@ def folders_beside(root: Path, folders: Iterable[str]) -> list[Path]:
 
 def find_depth(root: Path, name: str, among: Mapping[str, str]) -> Path | None:
     """A photo's depth image: one that lies among the photos (Found.depth), or one in a folder such as depth/."""
-    return root / among[name] if name in among else beside(root, name, DEPTH_FOLDERS)
+    return root / among[name] if name in among else beside(root, name, DEPTH_FOLDERS, DEPTH_ENDS)
 
 
 def input_files(source: Source) -> dict[str, Path]:
     """Every file that ingest would look at, by a name that does not depend on where the input lies."""
     if source.kind == "video" and source.model:
         return {source.model.name: source.model}
+    if source.kind == "recording":
+        return _recorded_files(source.root)
     files: dict[str, Path] = {}
     found = find_files(source.root)
     photos = found.photos
@@ -228,6 +236,7 @@ def input_files(source: Source) -> dict[str, Path]:
         photos = tuple((frame.name, frame.path) for frame in transforms.frames)
         files |= {f"given/{path.name}": path for path in transforms.files}
         files |= {f"mask/{frame.name}": frame.mask for frame in transforms.frames if frame.mask}
+        files |= {f"depth/{frame.name}": frame.depth for frame in transforms.frames if frame.depth}
         source = Source("transforms", transforms.root)
     elif source.kind == "colmap" and source.model:
         files |= {f"given/{path.name}": path for path in source.model.iterdir() if path.suffix in (".bin", ".txt")}
@@ -236,7 +245,20 @@ def input_files(source: Source) -> dict[str, Path]:
         if mask := beside(source.root, name, MASK_FOLDERS):
             files.setdefault(f"mask/{name}", mask)
         if depth := find_depth(source.root, name, found.depth):
-            files[f"depth/{name}"] = depth
+            files.setdefault(f"depth/{name}", depth)
+    return files
+
+
+def _recorded_files(base: Path) -> dict[str, Path]:
+    """input_files() of a depth camera's recording."""
+    recording = read_recording(base)
+    files = {f"given/{path.relative_to(base).as_posix()}": path for path in recording.files}
+    for frame in recording.frames:
+        files[frame.name] = recording.root / frame.name
+        files |= {f"depth/{frame.name}": frame.depth} if frame.depth else {}
+        files |= {f"confidence/{frame.name}": frame.confidence} if frame.confidence else {}
+        mask = beside(recording.root, frame.name, MASK_FOLDERS)
+        files |= {f"mask/{frame.name}": mask} if mask else {}
     return files
 
 

@@ -57,6 +57,8 @@ class Frame:
     numbers: dict[str, float]
     """Those of NUMBERS that the frame, or the file for all frames, gives."""
     mask: Path | None = None
+    depth: Path | None = None
+    """Its depth image, of whole numbers in Transforms.depth_unit or of fractions in metres."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Transforms:
     """A PLY of sparse points in the same world, or None."""
     ignored: int = 0
     """Frames that are only for validation."""
+    depth_unit: float = 0.001
+    """Metres (of the poses) in a unit of depth images: depth_unit_scale_factor, 0.001 as in nerfstudio where it is not given."""
 
 
 def read_transforms(path: Path) -> Transforms:
@@ -111,7 +115,8 @@ def read_transforms(path: Path) -> Transforms:
             skipped.setdefault(f"{name} (again)", "its photo is listed twice; the first frame counts")
             continue
         mask = folder / str(entry["mask_path"]) if entry.get("mask_path") else None
-        frames[name] = Frame(name, photo, pose, _model(heads[file], entry), numbers, mask)
+        depth = folder / str(entry["depth_file_path"]) if entry.get("depth_file_path") else None
+        frames[name] = Frame(name, photo, pose, _model(heads[file], entry), numbers, mask, depth)
         split[name] = "test" if paired and file == test else "train"
     protocol = "the data set's own split (transforms_test.json)"
     ignored = 0
@@ -122,7 +127,15 @@ def read_transforms(path: Path) -> Transforms:
     ply = folder / str(points) if points and (folder / str(points)).is_file() else None
     kept = tuple(frames[name] for name in sorted(frames) if not split or name in split)
     files = (*files, ply) if ply else files
-    return Transforms(root, kept, tuple(missing), skipped, split or None, protocol, files, ply, ignored)
+    unit = _depth_unit(heads[path], path)
+    return Transforms(root, kept, tuple(missing), skipped, split or None, protocol, files, ply, ignored, unit)
+
+
+def _depth_unit(head: dict[str, Any], path: Path) -> float:
+    unit = head.get("depth_unit_scale_factor", 0.001)
+    if not isinstance(unit, (int, float)) or not 0 < unit < math.inf:
+        raise InputError(f"{path}: depth_unit_scale_factor is {unit!r}, not a number above 0. Mend it.")
+    return float(unit)
 
 
 def _load(path: Path) -> dict[str, Any]:

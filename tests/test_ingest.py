@@ -259,7 +259,8 @@ def test_what_lies_beside_images_is_found_and_said(tmp_path: Path, given: str, l
         given = ""  # a link given by itself stands for what it leads to
     write_mask(home / "masks" / "good_001.png")
     for i in range(3):
-        write_mask(home / "depth" / f"good_{i:03d}.png")
+        (home / "depth").mkdir(exist_ok=True)
+        Image.fromarray(np.full((60, 80), 900 + i, np.uint16)).save(home / "depth" / f"good_{i:03d}.png")
     heard = Heard()
     capture = ingest(home / given, IngestOptions(), Job(tmp_path / "job", heard))
     assert capture.mask_path(1) == home / "masks/good_001.png"

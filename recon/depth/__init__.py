@@ -1,5 +1,6 @@
-"""depth(): photos with known cameras -> depth and normal maps with confidence (multi-view stereo), on the CPU.
+"""depth(): photos with known cameras -> depth and normal maps with confidence, on the CPU: by a depth camera, or by stereo.
 
+    depth images -> the photos' cameras (sensor.py), where the capture has them; and where it has not:
     sparse points -> sources and ranges -> PatchMatch, coarse to fine -> again with the sources' depth -> what agrees
     -> a guess from the one photo where nothing agrees, if a network is named -> holes filled from around, if asked for
 
@@ -10,7 +11,7 @@ photos are neither measured nor looked at, so that what is made of the maps know
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from recon.depth.maps import DepthMaps, load_maps, save_maps
 
@@ -55,6 +56,9 @@ class DepthOptions:
     """Farthest depth looked for, in world units; 0: from the sparse points."""
     seed: int = 0
     """Seed of everything random."""
+    sensor: Literal["auto", "both", "off"] = "auto"
+    """Depth images of a depth camera. auto: they alone, where half of the training photos have one. both: stereo answers where
+    they do not. off: stereo alone."""
 
 
 def check_options(options: DepthOptions) -> None:
@@ -94,9 +98,14 @@ def depth(capture: Capture, reconstruction: Reconstruction, options: DepthOption
     InputError where that holds for all of them, unless `mono` names a network: then what it guesses is written, and a
     warning that nothing is measured.
     """
+    from recon.depth.sensor_stage import SensorDepth
     from recon.depth.stereo import Stereo
 
     check_options(options)
-    stereo = Stereo.of(capture, reconstruction, options, job)
-    stereo.run()
+    sensor = SensorDepth.of(capture, reconstruction, options, job)
+    if sensor is None or sensor.joins:
+        stereo = Stereo.of(capture, reconstruction, options, job)
+        stereo.run()
+    if sensor is not None:
+        sensor.write()
     return load_maps(job.folder)
