@@ -14,31 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from recon import __version__
 from recon.files import atomic_write
+from recon.page import figures, number, page, span_of_time, text, warning_box, world_section
+from recon.page.pictures import colours_of, data_uri, embedded_size
 from render.report_charts import charts
 from render.report_images import (
     BACKGROUND_LEVEL,
-    colour_table,
-    data_uri,
-    embedded_size,
     error_limit,
     error_picture,
     error_samples,
     load_view,
 )
 from render.report_page import (
-    figures,
-    number,
-    page,
     photo_section,
     settings_section,
-    span_of_time,
     stage_table,
-    text,
     view_card,
     view_controls,
     view_table,
-    warning_box,
-    world_section,
     worst_line,
 )
 
@@ -93,8 +85,9 @@ def write_report(
     parts.append(
         f"</main><footer>recon {text(__version__)}. Errors are |photo − render|, the mean of R, G and B, of 1.</footer>"
     )
+    style, script = (Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     with atomic_write(folder / "report.html") as stream:
-        stream.write(page(f"{title} · recon report", "\n".join(parts)).encode("utf-8", "replace"))
+        stream.write(page(f"{title} · recon report", "\n".join(parts), style, script).encode("utf-8", "replace"))
 
 
 def worst_first(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -172,8 +165,7 @@ def _views(
             "error": data_uri(error_picture(view.error, size, limit), size),
         }
         cards.append(view_card(k, image, uris, size))
-    colours = ["#" + bytes(rgb).hex() for rgb in colour_table()[::15]]
     return (
         f"<h2>Held-out views, worst first</h2>{view_table(images)}"
-        f'<section id="views">{view_controls(colours, limit)}{"".join(cards)}</section>'
+        f'<section id="views">{view_controls(colours_of("inferno"), limit)}{"".join(cards)}</section>'
     )
