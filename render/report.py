@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from recon import __version__
 from recon.files import atomic_write
@@ -79,6 +80,7 @@ def write_report(
     times = [*records, ("eval, up to this page", spent)] if spent else records
     if times:
         parts.append(f"<h2>Time</h2>{stage_table(times)}")
+    parts.append(f"<h2>Surfaces</h2>{_geometry_line(folder)}")
     parts.append(f"<h2>World</h2>{world_section(reconstruction.model.world)}")
     if records:
         parts.append(f"<h2>Settings</h2>{settings_section(records)}")
@@ -88,6 +90,17 @@ def write_report(
     style, script = (Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     with atomic_write(folder / "report.html") as stream:
         stream.write(page(f"{title} · recon report", "\n".join(parts), style, script).encode("utf-8", "replace"))
+
+
+def _geometry_line(folder: Path) -> str:
+    """Where depth, agreement and the mesh are shown, or the command that makes them."""
+    name = folder.name
+    if (workspace_root(folder) / "mesh" / name / "geometry.html").is_file():
+        return f'<p><a href="../../mesh/{text(quote(name))}/geometry.html">Depth, agreement and the mesh of this scene</a></p>'
+    named = f" --name {text(name)}" if name != "main" else ""
+    return (
+        f'<p class="soft">`recon mesh{named}` makes a mesh, and a page with depth, agreement and the mesh to turn.</p>'
+    )
 
 
 def worst_first(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,7 +1,7 @@
 """The mesh stage: from a trained scene, or depth maps, to a clean, coloured mesh on disk.
 
-Writes mesh.glb, mesh.npz (what load_mesh() reads) and holes.json. Its parts are kept in the job's scratch folder: the z of each
-photo, the fused surface, the cleaned surface; a run that was stopped goes on from the last whole one.
+Writes mesh.glb, mesh.npz (what load_mesh() reads), holes.json and geometry.html. Its parts are kept in the job's scratch
+folder: the z of each photo, the fused surface, the cleaned surface; a run that was stopped goes on from the last whole one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from recon.cameras import Cameras, fit_size
 from recon.capture import Capture
 from recon.files import save_npz, write_json
 from recon.geometry import World
+from recon.geometry_page import Surface
 from recon.job import Job
 from recon.mesh import Mesh, area, save_mesh, some_surface
 from recon.mesh.clean import clean, drop_small_parts, holes, is_closed
@@ -27,7 +28,8 @@ from recon.mesh.texture import paint
 from recon.mesh.views import DepthViews
 from recon.mesh.volume import build_volume
 from render.formats.glb import write_glb
-from render.mesh_views import TrainingPhotos, map_views, training_names
+from render.mesh_page import mesh_page
+from render.mesh_views import MapViews, TrainingPhotos, map_views, training_names
 from render.splat_depth import SplatViews
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ LEAST_WEIGHT = 0.3
 SLACK = 2.0
 """Voxels by which a point may lie behind what a photo sees there and still be taken for visible."""
 
-Surface = dict[str, NDArray]
+Arrays = dict[str, NDArray]
 
 
 def mesh_stage(capture: Capture, reconstruction: Reconstruction, source: Any, options: MeshOptions, job: Job) -> Mesh:
@@ -54,11 +56,13 @@ def mesh_stage(capture: Capture, reconstruction: Reconstruction, source: Any, op
     cleaned = _part(job.scratch / "cleaned.npz", lambda: _clean(fused, photos.cameras, voxel, options, job))
     mesh = Mesh(cleaned["xyz"], cleaned["faces"], np.zeros((len(cleaned["xyz"]), 3), np.uint8), world=world)
     painted = paint(mesh, photos, SLACK * voxel, options.texture_size, job, exposure=options.level_exposure)
-    _write(painted.mesh, voxel, painted.unseen, job)
+    surface = _write(painted.mesh, voxel, painted.unseen, job)
+    if options.geometry_page:
+        mesh_page(capture, reconstruction, views, surface, job)
     return painted.mesh
 
 
-def _part(path: Path, make: Callable[[], Surface]) -> Surface:
+def _part(path: Path, make: Callable[[], Arrays]) -> Arrays:
     """What `make` gives, or gave before a run was stopped."""
     if not path.is_file():
         save_npz(path, **make())
@@ -66,7 +70,9 @@ def _part(path: Path, make: Callable[[], Surface]) -> Surface:
         return dict(data)
 
 
-def _views(source: Any, names: tuple[str, ...], cameras: Cameras, options: MeshOptions, job: Job) -> DepthViews:
+def _views(
+    source: Any, names: tuple[str, ...], cameras: Cameras, options: MeshOptions, job: Job
+) -> SplatViews | MapViews:
     """The views that are fused. The z of splats is rendered here, so that it has a progress bar."""
     if options.mesh_from == "depth":
         return map_views(source, names)
@@ -80,7 +86,7 @@ def _views(source: Any, names: tuple[str, ...], cameras: Cameras, options: MeshO
     return views
 
 
-def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Surface:
+def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Arrays:
     with job.task(f"fusing {len(views)} views"):
         volume = build_volume(views, options.voxel, note=job.warn)
         xyz, faces = extract(volume, LEAST_WEIGHT)
@@ -88,7 +94,7 @@ def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Surface:
     return {"xyz": xyz, "faces": faces, "voxel": np.array(volume.voxel)}
 
 
-def _clean(fused: Surface, cameras: Cameras, voxel: float, options: MeshOptions, job: Job) -> Surface:
+def _clean(fused: Arrays, cameras: Cameras, voxel: float, options: MeshOptions, job: Job) -> Arrays:
     with job.task("cleaning the surface"):
         faces = fused["faces"][drop_small_parts(fused["xyz"], fused["faces"], options.least_part)]
         xyz = smooth(fused["xyz"], faces, options.smoothing)
@@ -99,24 +105,26 @@ def _clean(fused: Surface, cameras: Cameras, voxel: float, options: MeshOptions,
     return {"xyz": xyz.astype(np.float32), "faces": faces}
 
 
-def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> None:
-    found = holes(mesh.xyz, mesh.faces)
+def _write(mesh: Mesh, voxel: float, unseen: float, job: Job) -> Surface:
+    found, closed = holes(mesh.xyz, mesh.faces), is_closed(mesh.faces)
     unit = _unit(mesh.world)
-    write_json(job.folder / "holes.json", {"unit": unit, "closed": is_closed(mesh.faces)} | found.to_json())
+    write_json(job.folder / "holes.json", {"unit": unit, "closed": closed} | found.to_json())
     save_mesh(job.folder / "mesh.npz", mesh)
     write_glb(job.folder / "mesh.glb", mesh)
+    size = area(mesh.xyz, mesh.faces)
     job.metrics.update(
         {
             "faces": len(mesh.faces),
             "vertices": len(mesh.xyz),
             "holes": found.loops,
-            "area": area(mesh.xyz, mesh.faces),
+            "area": size,
             "voxel": voxel,
             "unit": unit,
             "unseen": unseen,
             "texture": 0 if mesh.texture is None else int(max(mesh.texture.shape)),
         }
     )
+    return Surface(mesh, voxel, size, found, closed, unseen)
 
 
 def _unit(world: World) -> str:

@@ -2,8 +2,8 @@
 
     sparse points -> sources and ranges -> PatchMatch, coarse to fine -> again with the sources' depth -> what agrees
 
-What it writes: z/NAME.npy, confidence/NAME.npy, normal/NAME.npy of each training photo, cameras.npz, depth.json. Held-out
-photos are neither measured nor looked at, so that what is made of the maps knows nothing of them.
+What it writes: z/NAME.npy, confidence/NAME.npy, normal/NAME.npy of each training photo, cameras.npz, depth.json, and
+geometry.html. Held-out photos are neither measured nor looked at, so that what is made of the maps knows nothing of them.
 """
 
 from __future__ import annotations
@@ -85,9 +85,12 @@ def depth(capture: Capture, reconstruction: Reconstruction, options: DepthOption
     A photo that shares nothing with another taken from elsewhere gets confidence 0 everywhere, and a warning. Raises
     InputError where that holds for all of them.
     """
+    from recon.depth.page import depth_page
     from recon.depth.stereo import Stereo
 
     check_options(options)
     stereo = Stereo.of(capture, reconstruction, options, job)
     stereo.run()
-    return load_maps(job.folder)
+    maps = load_maps(job.folder)
+    depth_page(maps, reconstruction, job)
+    return maps

@@ -47,12 +47,15 @@ def embedded_size(
     return int(fitted[0]), int(fitted[1])
 
 
-def data_uri(rgb: NDArray, size: tuple[int, int], quality: int = JPEG_QUALITY) -> str:
-    """A JPEG data URI of an image, f32 0..1 or u8 [H, W, 3], resized by area. Full chroma: error maps live by their colour."""
+def data_uri(rgb: NDArray, size: tuple[int, int], quality: int = JPEG_QUALITY, *, full_chroma: bool = True) -> str:
+    """A JPEG data URI of an image, f32 0..1 or u8 [H, W, 3], resized by area. Error maps live by their colour; where there are
+    many, half the chroma takes half of the bytes.
+    """
     import cv2
 
     pixels = rgb if rgb.dtype == np.uint8 else (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    chroma = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if full_chroma else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, chroma]
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(shrink(pixels, size)[..., ::-1]), settings)
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
