@@ -27,7 +27,7 @@ from recon.arguments import (
 from recon.errors import InputError, WorkspaceError
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
-from recon.status import stage_line, status_rows
+from recon.status import page_of, stage_line, status_rows
 from recon.wording import command
 from recon.workspace import Workspace
 
@@ -103,6 +103,8 @@ def stage(verb: str, summary: str, argv: Sequence[str]) -> None:
     _check_at_the_door(workspace, args, (verb,))
     with workspace.writing(verb):
         record = _run_stage(workspace, verb, args, progress, force=args.redo)
+    if (page := page_of(workspace, verb, getattr(args, "name", "main"))) is not None:
+        progress.say(f"page    {page}")
     if args.json:
         print(json.dumps(record, indent=1))
 
@@ -291,7 +293,11 @@ def status(verb: str, summary: str, argv: Sequence[str]) -> None:
     table = Table("stage", "state", "numbers", "seconds", "a rerun would", box=None, pad_edge=False)
     for row in status_rows(workspace):
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    for stage_name, name in workspace.results():
+        if (page := page_of(workspace, stage_name, name)) is not None:
+            console.print(f"page    {page}", markup=False, soft_wrap=True)
 
 
 def _existing(root: Path) -> Workspace:
@@ -311,4 +317,6 @@ def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> 
     progress.say(f"report  {workspace.folder('eval', name) / 'report.html'}")
     if (mesh := workspace.folder("mesh", name) / "mesh.glb").is_file():
         progress.say(f"mesh    {mesh}")
+    if (page := page_of(workspace, "mesh", name)) is not None:
+        progress.say(f"page    {page}")
     progress.say(f"look    {command('recon', 'view', '-w', root, *(['--name', name] if name != 'main' else []))}")

@@ -31,7 +31,7 @@ class Stage:
     check: str = ""
     """"module:function" that refuses options that the stage cannot work with, before an earlier stage has begun."""
     apart: tuple[str, ...] = ()
-    """Files in its folder that belong to this machine and not to the result: outside its hash."""
+    """Files in its folder that belong to this machine, or only show the result: outside its hash."""
     named: bool = False
     """Whether several results live side by side under `--name`."""
     needs_of: str = ""
@@ -82,6 +82,7 @@ STAGES: dict[str, Stage] = {
             version=1,
             summary="Measure depth and normals of every training photo (multi-view stereo); only when asked for.",
             check="recon.depth:check_options",
+            apart=("geometry.html",),
         ),
         Stage(
             name="train",
@@ -115,6 +116,7 @@ STAGES: dict[str, Stage] = {
             summary="Make a textured mesh of the scene, from its splats or from depth maps.",
             named=True,
             needs_of="recon.mesh.options:mesh_needs",
+            apart=("geometry.html",),
         ),
     )
 }

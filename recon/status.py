@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from recon.errors import WorkspaceError
@@ -27,6 +28,16 @@ def stage_line(record: dict[str, Any], *, reused: bool = False) -> str:
     """One line about a finished stage."""
     how = "kept" if reused else f"{record['wall_seconds']:.0f} s"
     return f"{record['stage']:7} {how:>6}  {numbers(record['metrics'])}"
+
+
+PAGES = {"eval": "report.html", "depth": "geometry.html", "mesh": "geometry.html"}
+"""What a finished stage leaves to be looked at in a browser."""
+
+
+def page_of(workspace: Workspace, stage: str, name: str = "main") -> Path | None:
+    """The page of a finished stage, where it wrote one."""
+    path = workspace.folder(stage, name) / PAGES.get(stage, "")
+    return path if path.is_file() else None
 
 
 def status_rows(workspace: Workspace) -> Iterator[tuple[str, str, str, str, str]]:

@@ -11,34 +11,27 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from recon import __version__
 from recon.files import atomic_write
+from recon.page import figures, number, page, span_of_time, text, warning_box, world_section
+from recon.page.pictures import colours_of, data_uri, embedded_size
 from render.report_charts import charts
 from render.report_images import (
     BACKGROUND_LEVEL,
-    colour_table,
-    data_uri,
-    embedded_size,
     error_limit,
     error_picture,
     error_samples,
     load_view,
 )
 from render.report_page import (
-    figures,
-    number,
-    page,
     photo_section,
     settings_section,
-    span_of_time,
     stage_table,
-    text,
     view_card,
     view_controls,
     view_table,
-    warning_box,
-    world_section,
     worst_line,
 )
 
@@ -87,14 +80,27 @@ def write_report(
     times = [*records, ("eval, up to this page", spent)] if spent else records
     if times:
         parts.append(f"<h2>Time</h2>{stage_table(times)}")
+    parts.append(f"<h2>Surfaces</h2>{_geometry_line(folder)}")
     parts.append(f"<h2>World</h2>{world_section(reconstruction.model.world)}")
     if records:
         parts.append(f"<h2>Settings</h2>{settings_section(records)}")
     parts.append(
         f"</main><footer>recon {text(__version__)}. Errors are |photo − render|, the mean of R, G and B, of 1.</footer>"
     )
+    style, script = (Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     with atomic_write(folder / "report.html") as stream:
-        stream.write(page(f"{title} · recon report", "\n".join(parts)).encode("utf-8", "replace"))
+        stream.write(page(f"{title} · recon report", "\n".join(parts), style, script).encode("utf-8", "replace"))
+
+
+def _geometry_line(folder: Path) -> str:
+    """Where depth, agreement and the mesh are shown, or the command that makes them."""
+    name = folder.name
+    if (workspace_root(folder) / "mesh" / name / "geometry.html").is_file():
+        return f'<p><a href="../../mesh/{text(quote(name))}/geometry.html">Depth, agreement and the mesh of this scene</a></p>'
+    named = f" --name {text(name)}" if name != "main" else ""
+    return (
+        f'<p class="soft">`recon mesh{named}` makes a mesh, and a page with depth, agreement and the mesh to turn.</p>'
+    )
 
 
 def worst_first(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -172,8 +178,7 @@ def _views(
             "error": data_uri(error_picture(view.error, size, limit), size),
         }
         cards.append(view_card(k, image, uris, size))
-    colours = ["#" + bytes(rgb).hex() for rgb in colour_table()[::15]]
     return (
         f"<h2>Held-out views, worst first</h2>{view_table(images)}"
-        f'<section id="views">{view_controls(colours, limit)}{"".join(cards)}</section>'
+        f'<section id="views">{view_controls(colours_of("inferno"), limit)}{"".join(cards)}</section>'
     )

@@ -1,7 +1,7 @@
 """The mesh stage: from a trained scene, or depth maps, to a clean, coloured mesh on disk.
 
-Writes mesh.glb, mesh.npz (what load_mesh() reads) and holes.json. Its parts are kept in the job's scratch folder: the z of each
-photo, the fused surface, the cleaned surface; a run that was stopped goes on from the last whole one.
+Writes mesh.glb, mesh.npz (what load_mesh() reads), holes.json and geometry.html. Its parts are kept in the job's scratch
+folder: the z of each photo, the fused surface, the cleaned surface; a run that was stopped goes on from the last whole one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from recon.cameras import Cameras, fit_size
 from recon.capture import Capture
 from recon.files import save_npz, write_json
 from recon.geometry import World
+from recon.geometry_page import Surface
 from recon.job import Job
 from recon.mesh import Mesh, area, save_mesh, some_surface, without_unused
 from recon.mesh.clean import clean, drop_small_parts, is_closed
@@ -31,7 +32,8 @@ from recon.mesh.views import DepthViews
 from recon.mesh.volume import build_volume
 from recon.mesh.worth import worth_of_vertices
 from render.formats.glb import write_glb
-from render.mesh_views import TrainingPhotos, map_views, training_names
+from render.mesh_page import mesh_page
+from render.mesh_views import MapViews, TrainingPhotos, map_views, training_names
 from render.splat_depth import SplatViews
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ COARSE = 4
 LEAST_COARSE = 200_000
 """The surface is cleaned and its holes are closed at so many times the faces asked for, and at least this many."""
 
-Surface = dict[str, NDArray]
+Arrays = dict[str, NDArray]
 
 
 def mesh_stage(capture: Capture, reconstruction: Reconstruction, source: Any, options: MeshOptions, job: Job) -> Mesh:
@@ -62,11 +64,13 @@ def mesh_stage(capture: Capture, reconstruction: Reconstruction, source: Any, op
     cleaned = _part(job.scratch / "cleaned.npz", lambda: _clean(fused, views, photos.cameras, options, job))
     mesh = Mesh(cleaned["xyz"], cleaned["faces"], np.zeros((len(cleaned["xyz"]), 3), np.uint8), world=world)
     painted = paint(mesh, photos, SLACK * voxel, options.texture_size, job, exposure=options.level_exposure)
-    _write(painted.mesh, cleaned, voxel, painted.unseen, job)
+    surface = _write(painted.mesh, cleaned, voxel, painted.unseen, job)
+    if options.geometry_page:
+        mesh_page(capture, reconstruction, views, surface, job)
     return painted.mesh
 
 
-def _part(path: Path, make: Callable[[], Surface]) -> Surface:
+def _part(path: Path, make: Callable[[], Arrays]) -> Arrays:
     """What `make` gives, or gave before a run was stopped."""
     if not path.is_file():
         save_npz(path, **make())
@@ -74,7 +78,9 @@ def _part(path: Path, make: Callable[[], Surface]) -> Surface:
         return dict(data)
 
 
-def _views(source: Any, names: tuple[str, ...], cameras: Cameras, options: MeshOptions, job: Job) -> DepthViews:
+def _views(
+    source: Any, names: tuple[str, ...], cameras: Cameras, options: MeshOptions, job: Job
+) -> SplatViews | MapViews:
     """The views that are fused. The z of splats is rendered here, so that it has a progress bar."""
     if options.mesh_from == "depth":
         return map_views(source, names)
@@ -88,7 +94,7 @@ def _views(source: Any, names: tuple[str, ...], cameras: Cameras, options: MeshO
     return views
 
 
-def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Surface:
+def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Arrays:
     with job.task(f"fusing {len(views)} views"):
         volume = build_volume(views, options.voxel, note=job.warn)
         xyz, faces = extract(volume, LEAST_WEIGHT)
@@ -96,7 +102,7 @@ def _fuse(views: DepthViews, options: MeshOptions, job: Job) -> Surface:
     return {"xyz": xyz, "faces": faces, "voxel": np.array(volume.voxel)}
 
 
-def _clean(fused: Surface, views: DepthViews, cameras: Cameras, options: MeshOptions, job: Job) -> Surface:
+def _clean(fused: Arrays, views: DepthViews, cameras: Cameras, options: MeshOptions, job: Job) -> Arrays:
     """The surface within its budget of faces, and what became of its holes."""
     voxel = float(fused["voxel"])
     with job.task("cleaning the surface"):
@@ -120,7 +126,7 @@ def _clean(fused: Surface, views: DepthViews, cameras: Cameras, options: MeshOpt
     return {"xyz": xyz.astype(np.float32), "faces": faces, "widest": np.array(widest)} | numbers
 
 
-def _write(mesh: Mesh, cleaned: Surface, voxel: float, unseen: float, job: Job) -> None:
+def _write(mesh: Mesh, cleaned: Arrays, voxel: float, unseen: float, job: Job) -> Surface:
     found, closed = holes(mesh.xyz, mesh.faces), is_closed(mesh.faces)
     unit = _unit(mesh.world)
     became = {name: cleaned[name].item() for name in ("filled", "filled_area", "seen_through", "outlines")}
@@ -128,13 +134,14 @@ def _write(mesh: Mesh, cleaned: Surface, voxel: float, unseen: float, job: Job) 
     write_json(job.folder / "holes.json", head | found.to_json())
     save_mesh(job.folder / "mesh.npz", mesh)
     write_glb(job.folder / "mesh.glb", mesh)
+    size = area(mesh.xyz, mesh.faces)
     job.metrics.update(
         {
             "faces": len(mesh.faces),
             "vertices": len(mesh.xyz),
             "holes": found.loops,
             "filled": became["filled"],
-            "area": area(mesh.xyz, mesh.faces),
+            "area": size,
             "voxel": voxel,
             "unit": unit,
             "unseen": unseen,
@@ -148,6 +155,7 @@ def _write(mesh: Mesh, cleaned: Surface, voxel: float, unseen: float, job: Job) 
             f"{found.lengths[0]:.3g} {unit} around, near ({x:.3g}, {y:.3g}, {z:.3g}). holes.json lists them; a larger "
             "--fill-holes closes larger ones."
         )
+    return Surface(mesh, voxel, size, found, closed, unseen)
 
 
 def _unit(world: World) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import shutil
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -138,3 +141,51 @@ def chromium(url: str, profile: Path, size: tuple[int, int] = (640, 480)) -> Ite
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+class Tab:
+    """Chromium without a window at a file, driven through its DevTools protocol."""
+
+    def __init__(self, path: Path, profile: Path) -> None:
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+        assert CHROMIUM is not None
+        self._process = subprocess.Popen(
+            [CHROMIUM, *flags, f"--user-data-dir={profile}", path.as_uri()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        port = profile / "DevToolsActivePort"
+        number = wait_for(lambda: port.is_file() and re.match(r"\d+", port.read_text()))[0]
+        self._socket = connect(wait_for(lambda: self._page(number)), max_size=None, ping_interval=None)
+        self._count = 0
+        wait_for(lambda: self.run("location.protocol + document.readyState") == "file:complete")
+
+    @staticmethod
+    def _page(number: str) -> str | None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{number}/json") as answer:
+            return next((t["webSocketDebuggerUrl"] for t in json.load(answer) if t["type"] == "page"), None)
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        self._count += 1
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=PATIENCE))
+            if message.get("id") == self._count:
+                return message["result"]
+
+    def run(self, code: str) -> Any:
+        """The value of an expression in the page."""
+        return self.send("Runtime.evaluate", expression=code, returnByValue=True)["result"].get("value")
+
+    def press(self, key: str, number: int) -> None:
+        """Press and release a key; `number` is its virtual key code."""
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=number)
+
+    def __enter__(self) -> Tab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._process.terminate()
+        self._process.wait(timeout=20)

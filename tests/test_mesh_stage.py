@@ -34,7 +34,7 @@ from tests.mesh_scenes import cube, exact_views, sphere_t
 from tests.splat_scenes import cameras, scene
 from tests.synthetic_scene import SIZE, capture_of
 
-FAST = MeshOptions(faces=800, texture_size=128, voxel=0.08)
+FAST = MeshOptions(faces=800, texture_size=128, voxel=0.08, geometry_page=False)
 
 
 def shell(count: int = 900) -> Splats:
@@ -108,9 +108,9 @@ def test_flat_splats_have_the_z_of_their_plane():
 def test_the_stage_writes_a_mesh_and_its_numbers(tmp_path):
     capture, posed = capture_of(tmp_path)
     job = Job(tmp_path / "mesh")
-    mesh = stage.mesh_stage(capture, posed, trained(), FAST, job)
+    mesh = stage.mesh_stage(capture, posed, trained(), replace(FAST, geometry_page=True), job)
     job.finish()
-    assert {p.name for p in job.folder.iterdir()} == {"mesh.glb", "mesh.npz", "holes.json"}
+    assert {p.name for p in job.folder.iterdir()} == {"mesh.glb", "mesh.npz", "holes.json", "geometry.html"}
     assert 300 < len(mesh.faces) <= 800 and mesh.texture is not None and max(mesh.texture.shape) == 128
     assert np.abs(np.linalg.norm(mesh.xyz, axis=1) - 0.8).mean() < 0.02
     assert (np.einsum("fi,fi->f", face_normals(mesh.xyz, mesh.faces), mesh.xyz[mesh.faces[:, 0]]) > 0).mean() > 0.97
@@ -123,6 +123,8 @@ def test_the_stage_writes_a_mesh_and_its_numbers(tmp_path):
     again = load_mesh(job.folder)
     assert np.array_equal(again.xyz, mesh.xyz) and again.world.up == "estimated"
     assert job.metrics["faces"] == len(mesh.faces) and job.metrics["unit"].startswith("scene units")
+    assert 0 < job.metrics["agreement_median_relative"] < 0.01
+    assert 0 < job.metrics["held_out_median_relative"] < 0.01
 
 
 def test_held_out_photos_are_not_used(tmp_path, monkeypatch):

@@ -12,16 +12,13 @@ import pytest
 from recon.capture import Capture
 from recon.errors import InputError
 from recon.geometry import World
+from recon.page.pictures import UNKNOWN_RGB, colour_table, data_uri, embedded_size
 from recon.reconstruction import Reconstruction
 from render import report_charts
 from render.report import worst_first, write_report
 from render.report_charts import charts, log_ticks, nice_ticks, series
 from render.report_images import (
-    INVALID_RGB,
     View,
-    colour_table,
-    data_uri,
-    embedded_size,
     error_limit,
     error_picture,
     error_samples,
@@ -221,7 +218,7 @@ def test_pixels_that_do_not_count_are_grey_and_leave_the_scale_alone() -> None:
     error = View(photo, render, valid).error
     assert error_limit([error_samples(error)]) == pytest.approx(0.10)
     picture = error_picture(error, (15, 10), 0.2)
-    assert (picture[:, :5] == INVALID_RGB).all()
+    assert (picture[:, :5] == UNKNOWN_RGB).all()
     assert (picture[:, 5:] == colour_table()[128]).all()
 
 

@@ -4,8 +4,8 @@
     sparse points -> sources and ranges -> PatchMatch, coarse to fine -> again with the sources' depth -> what agrees
     -> a guess from the one photo where nothing agrees, if a network is named -> holes filled from around, if asked for
 
-What it writes: z/NAME.npy, confidence/NAME.npy, normal/NAME.npy of each training photo, cameras.npz, depth.json. Held-out
-photos are neither measured nor looked at, so that what is made of the maps knows nothing of them.
+What it writes: z/NAME.npy, confidence/NAME.npy, normal/NAME.npy of each training photo, cameras.npz, depth.json, and
+geometry.html. Held-out photos are neither measured nor looked at, so that what is made of the maps knows nothing of them.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def depth(capture: Capture, reconstruction: Reconstruction, options: DepthOption
     InputError where that holds for all of them, unless `mono` names a network: then what it guesses is written, and a
     warning that nothing is measured.
     """
+    from recon.depth.page import depth_page
     from recon.depth.sensor_stage import SensorDepth
     from recon.depth.stereo import Stereo
 
@@ -108,4 +109,6 @@ def depth(capture: Capture, reconstruction: Reconstruction, options: DepthOption
         stereo.run()
     if sensor is not None:
         sensor.write()
-    return load_maps(job.folder)
+    maps = load_maps(job.folder)
+    depth_page(maps, reconstruction, job)
+    return maps

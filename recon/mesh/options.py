@@ -33,6 +33,8 @@ class MeshOptions:
     """Parts that hang together and have less than this share of the largest one's area are dropped."""
     level_exposure: bool = True
     """Bring the photos to one exposure before their colours are used."""
+    geometry_page: bool = field(default=True, metadata={"key": False})
+    """Write geometry.html: the maps of z, where they disagree, and the mesh to turn. A mesh that is kept gets none later."""
 
     def __post_init__(self) -> None:
         if self.voxel is not None and not self.voxel > 0:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from recon.cameras import Cameras
 from recon.mesh import Mesh, face_normals
-from recon.mesh.raster import look
+from recon.mesh.raster import Seen, look
 from recon.mesh.texture import sampled
 
 
@@ -15,7 +15,11 @@ def picture(
     mesh: Mesh, camera: Cameras, background: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> NDArray[np.float32]:
     """rgb f32[H, W, 3], 0..1, of the mesh with its texture, or its vertices' colours, in one pinhole camera."""
-    seen = look(camera, mesh.xyz, mesh.faces)
+    return painted(mesh, camera, look(camera, mesh.xyz, mesh.faces), background)
+
+
+def painted(mesh: Mesh, camera: Cameras, seen: Seen, background: tuple[float, float, float]) -> NDArray[np.float32]:
+    """picture() of what the camera was found to see."""
     weights = seen.weights(camera, mesh.xyz, mesh.faces)
     hit = seen.face >= 0
     out = np.empty((*hit.shape, 3), np.float32)

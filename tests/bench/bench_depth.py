@@ -7,7 +7,8 @@ after filling holes. SGBM: block 3, HH mode; its holes are filled from the left 
 two. sevenscenes: cameras from our own structure from motion on 30 frames, scale fitted to the Kinect's depth. sample:
 cameras from our own structure from motion, placed by a similarity on the true ones; of the photos those whose true
 depth is known, and their sources.
---keep FOLDER keeps and reuses the results of ingest and sfm.
+--keep FOLDER keeps and reuses the results of ingest and sfm. --page FILE writes the sample's maps, with error maps against
+truth, as a geometry page.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from recon.capture import Capture, load_capture
 from recon.depth import DepthMaps, DepthOptions, depth
 from recon.depth.views import choose_views
 from recon.geometry import World, fit_sim3
+from recon.geometry_page import Geometry, Layers, PhotoMaps, photos_of, write_geometry_page
 from recon.ingest import IngestOptions, ingest
 from recon.job import Job
 from recon.reconstruction import Reconstruction
@@ -201,7 +203,7 @@ def in_camera(z: np.ndarray, k: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return np.where(inside & (found > 0) & (found < 60), found, np.nan)
 
 
-def sample(folder: Path, data: Path, options: DepthOptions) -> dict[str, Any]:
+def sample(folder: Path, data: Path, options: DepthOptions, page: Path | None = None) -> dict[str, Any]:
     capture, reconstruction = reconstructed(sample_photos(), folder)
     names, cameras = sample_cameras()
     model = reconstruction.model
@@ -214,7 +216,23 @@ def sample(folder: Path, data: Path, options: DepthOptions) -> dict[str, Any]:
     with measured() as spent:
         maps = depth(capture, placed, options, Job(folder / "depth"))
     photos = {name: against(maps, name, z) for name, z in sample_z().items()}
+    if page is not None:
+        write_page(page, maps, placed, sample_z())
     return {"long_side": int(maps.cameras.size.max()), "cpu_s_per_photo": spent.cpu / len(maps), "photos": photos}
+
+
+def write_page(path: Path, maps: DepthMaps, posed: Reconstruction, truth: dict[str, np.ndarray]) -> None:
+    """The geometry page of some maps whose photos partly have a true z."""
+    geometry = Geometry(
+        title="Sample capture",
+        source="Depth by multi-view stereo, against the truth of the photos that have one.",
+        maps=PhotoMaps(maps.names, maps.cameras, lambda i: Layers(maps.z[i], maps.confidence[i], maps.normal[i])),
+        photo=photos_of(posed, maps.names),
+        world=maps.world,
+        truth=truth,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    print(path, write_geometry_page(path, geometry, Job(path.parent)))
 
 
 def against(maps: DepthMaps, name: str, true: np.ndarray) -> dict[str, float]:
@@ -242,6 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", choices=[*SETS, []], default=list(SETS))
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--page", type=Path, help="an .html file for the sample's maps")
     parser.add_argument("--long-side", type=int, default=DepthOptions().depth_long_side, help="but for motorcycle")
     args = parser.parse_args()
     root = args.keep or Path(tempfile.mkdtemp(prefix="recon-bench-"))
@@ -251,7 +270,8 @@ def main() -> None:
         for old in folder.glob("depth*"):
             shutil.rmtree(old)
         folder.mkdir(parents=True, exist_ok=True)
-        values[name] = SETS[name](folder, datasets(), DepthOptions(depth_long_side=args.long_side))
+        more = {"page": args.page} if name == "sample" else {}
+        values[name] = SETS[name](folder, datasets(), DepthOptions(depth_long_side=args.long_side), **more)
         print(name, values[name])
     values["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     record("depth", values, seeds=[0])
