@@ -204,6 +204,16 @@ def test_times_are_matched_to_the_nearest_within_reach():
     assert nearest([1.0], []) == [-1]
 
 
+def test_other_folders_are_no_recordings(tmp_path: Path):
+    for names in (("images", "cameras"), ("rgb", "metadata"), ("keyframes/images", "keyframes/cameras")):
+        for name in names:
+            (tmp_path / names[0] / "x" / name).mkdir(parents=True)
+        assert find_recording(tmp_path / names[0] / "x") == ""
+    scene.write_json_file(tmp_path / "rgb/metadata.json", {"camera": "another"})
+    (tmp_path / "rgb/rgb").mkdir()
+    assert find_recording(tmp_path / "rgb") == ""
+
+
 def test_long_recordings_are_thinned(place: Room, tmp_path: Path):
     scene.write_sevenscenes(tmp_path / "in", place)
     recording = read_recording(tmp_path / "in").thinned(3)

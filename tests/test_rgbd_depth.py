@@ -286,7 +286,7 @@ class TestBadInput:
         (tmp_path / "depth.txt").write_text("1305031102.1 depth/a.png\nnonsense\n")
         with pytest.raises(InputError, match=r"depth.txt, line 2: expected a time"):
             run_ingest(tmp_path, tmp_path / "job")
-        scene.write_json_file(tmp_path / "r/metadata", {"w": 3})
+        scene.write_json_file(tmp_path / "r/metadata", {"K": [1], "w": 3})
         (tmp_path / "r/rgbd").mkdir()
         with pytest.raises(InputError, match="no Record3D metadata"):
             run_ingest(tmp_path / "r", tmp_path / "job")
