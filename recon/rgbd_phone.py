@@ -31,20 +31,22 @@ PHOTOS = (".jpg", ".jpeg", ".png")
 def polycam_folder(base: Path) -> Path | None:
     """The keyframes folder of a Polycam export, given by itself or by the folder above it."""
     for folder in (base / "keyframes", base):
-        if _has(folder, "images", "cameras") or _has(folder, "corrected_images", "corrected_cameras"):
+        if _has(folder, "") or _has(folder, "corrected_"):
             return folder
     return None
 
 
-def _has(folder: Path, *names: str) -> bool:
-    return all((folder / name).is_dir() for name in names)
+def _has(folder: Path, which: str) -> bool:
+    """Whether there are photos and cameras, as they came or corrected."""
+    photos, cameras = folder / f"{which}images", folder / f"{which}cameras"
+    return photos.is_dir() and cameras.is_dir() and next(cameras.glob("*.json"), None) is not None
 
 
 def read_polycam(base: Path) -> Recording:
     """Polycam's raw data: the corrected photos and cameras where they are there (undistorted, and globally adjusted)."""
     folder = polycam_folder(base)
     assert folder is not None
-    which = "corrected_" if _has(folder, "corrected_images", "corrected_cameras") else ""
+    which = "corrected_" if _has(folder, "corrected_") else ""
     root, frames, files = folder / f"{which}images", [], []
     for photo in sorted(path for path in root.iterdir() if path.suffix.lower() in PHOTOS):
         file = folder / f"{which}cameras" / f"{photo.stem}.json"
@@ -85,7 +87,8 @@ def record3d_metadata(base: Path) -> Path | None:
     if not any((base / name).is_dir() for name in ("rgbd", "rgb")):
         return None
     names = ("metadata", "metadata.json", "metadata/metadata.json")
-    return next((path for name in names if (path := base / name).is_file()), None)
+    files = [path for name in names if (path := base / name).is_file()]
+    return next((path for path in files if b'"K"' in path.read_bytes()), None)
 
 
 def read_record3d(base: Path) -> Recording:

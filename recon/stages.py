@@ -71,7 +71,7 @@ STAGES: dict[str, Stage] = {
             options="recon.align:AlignOptions",
             load="recon.align:load_align",
             version=1,
-            summary="Turn the scene upright, and into metres where GPS or known distances tell them.",
+            summary="Turn the scene upright, and into metres where GPS, known distances or depth images tell them.",
         ),
         Stage(
             name="depth",
@@ -80,7 +80,7 @@ STAGES: dict[str, Stage] = {
             options="recon.depth:DepthOptions",
             load="recon.depth:load_maps",
             version=1,
-            summary="Measure depth and normals of every training photo (multi-view stereo); only when asked for.",
+            summary="Measure depth and normals of every training photo (depth camera or multi-view stereo); only when asked for.",
             check="recon.depth:check_options",
             apart=("geometry.html",),
         ),

@@ -189,6 +189,17 @@ def test_flying_pixels_go_and_surfaces_stay():
     assert np.isfinite(without_flying(slant.copy(), 100.0)).all()
 
 
+def test_flying_pixels_are_not_drawn(place: Room, tmp_path: Path):
+    edge = [np.where(np.arange(128) < 60, 2.0, 4.0) + 0 * z for z in place.z]
+    for z in edge:
+        z[:, 60] = 3.0
+        z[40, 31] = z[41, 30:32] = 1.0  # three that hang together
+    scene.write_plain(tmp_path / "in", replace(place, z=edge))
+    capture, _ = run_ingest(tmp_path / "in", tmp_path / "job")
+    z, _ = map_of(capture, place, tmp_path)
+    assert not ((z > 2.01) & (z < 3.99)).any() and np.nanmin(z) > 1.99 and np.isfinite(z).mean() > 0.9
+
+
 def test_cracks_of_one_pixel_are_filled_and_holes_are_not():
     z = np.full((9, 12), 2.0, np.float32)
     z[:, 4] = np.nan
@@ -202,6 +213,16 @@ def test_cracks_of_one_pixel_are_filled_and_holes_are_not():
 def test_times_are_matched_to_the_nearest_within_reach():
     assert nearest([1.0, 2.0, 3.0, 9.0], [0.99, 1.995, 2.011, 3.05]) == [0, 1, -1, -1]
     assert nearest([1.0], []) == [-1]
+
+
+def test_other_folders_are_no_recordings(tmp_path: Path):
+    for names in (("images", "cameras"), ("rgb", "metadata"), ("keyframes/images", "keyframes/cameras")):
+        for name in names:
+            (tmp_path / names[0] / "x" / name).mkdir(parents=True)
+        assert find_recording(tmp_path / names[0] / "x") == ""
+    scene.write_json_file(tmp_path / "rgb/metadata.json", {"camera": "another"})
+    (tmp_path / "rgb/rgb").mkdir()
+    assert find_recording(tmp_path / "rgb") == ""
 
 
 def test_long_recordings_are_thinned(place: Room, tmp_path: Path):

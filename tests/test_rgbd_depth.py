@@ -204,6 +204,9 @@ def test_judging_by_numbers():
     own[photo == 2] += rng.normal(0.5, 0.3, 100)
     assert list(judged(names, photo, own, other).left_out) == ["c"]
     assert "in this order" in judged(names, photo, other, rng.permutation(other)).reason
+    few, wide = np.repeat(np.arange(100), 4), [str(i) for i in range(100)]  # no photo can be judged by itself
+    assert "in this order" in judged(wide, few, 0.2 * other, rng.permutation(0.2 * other)).reason
+    assert not judged(wide, few, 0.2 * other, other).reason
     assert "30 are needed" in judged(names, photo, np.where(np.arange(400) < 20, own, np.nan), other).reason
     z = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert sampled(z, np.array([[2.9, 0.1], [0.5, 1.5], [3.0, 0.5]]))[:2].tolist() == [2, 3]
@@ -286,7 +289,7 @@ class TestBadInput:
         (tmp_path / "depth.txt").write_text("1305031102.1 depth/a.png\nnonsense\n")
         with pytest.raises(InputError, match=r"depth.txt, line 2: expected a time"):
             run_ingest(tmp_path, tmp_path / "job")
-        scene.write_json_file(tmp_path / "r/metadata", {"w": 3})
+        scene.write_json_file(tmp_path / "r/metadata", {"K": [1], "w": 3})
         (tmp_path / "r/rgbd").mkdir()
         with pytest.raises(InputError, match="no Record3D metadata"):
             run_ingest(tmp_path / "r", tmp_path / "job")
