@@ -127,6 +127,7 @@ def test_a_wrong_map_shows_and_its_neighbours_stay_right(tmp_path: Path, place: 
     page, metrics = write(tmp_path, maps_of(place, z))
     rows = rows_of(page, "photos-table")
     assert rows[0][0] == place.names[2] and number(rows[0][3]) > 10 and number(rows[0][4]) < 5
+    assert number(rows[0][2]) > 95, "hardly a point of it is taken for hidden"
     assert all(row[3] == "<0.01" and number(row[4]) > 90 for row in rows[1:])
     assert next(n.text for n in page.all("b", id="worst")) == place.names[2]
     bright = {name: float(np.median(p)) for name, p in pictures(page, "Disagreement").items()}
