@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recon.cameras import Cameras
 from recon.errors import InputError
+from render.kernels.depth import depth_pulls
 
 if TYPE_CHECKING:
     from recon.depth.maps import DepthMaps
@@ -62,18 +63,42 @@ class DepthTargets:
         row = self.rows[index]
         if row is None:
             return None
-        z, confidence = self.maps.z[row], self.maps.confidence[row]
-        near, inside = [], []
-        for axis, there in ((1, z.shape[0]), (0, z.shape[1])):
-            k, own = camera.K[0], self.maps.cameras.K[row]
-            at = (np.arange(camera.size[0, axis]) + 0.5 - k[axis, 2]) / k[axis, axis]
-            pixel = np.floor(at * own[axis, axis] + own[axis, 2]).astype(np.int64)
-            near.append(pixel.clip(0, there - 1))
-            inside.append((pixel >= 0) & (pixel < there))
-        z, confidence = z[np.ix_(*near)], confidence[np.ix_(*near)]
-        known = np.isfinite(z) & (z > 0) & inside[0][:, None] & inside[1]
+        rows, columns = self._places(row, camera)
+        where = np.ix_(rows, columns)  # -1 takes what is not used
+        z, confidence = self.maps.z[row][where], self.maps.confidence[row][where]
+        known = np.isfinite(z) & (z > 0) & (rows >= 0)[:, None] & (columns >= 0)
         c = np.where(known, np.where(confidence > 0, confidence, GUESS), 0)
         return np.where(known, z, 1).astype(np.float32), np.nan_to_num(c).astype(np.float32)
+
+    def _places(self, row: int, camera: Cameras) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The map's row of each of the camera's rows i64[H], and its column of each column i64[W]; -1 outside of the map."""
+        k, own, places = camera.K[0], self.maps.cameras.K[row], []
+        for axis in (1, 0):
+            at = (np.arange(camera.size[0, axis]) + 0.5 - k[axis, 2]) / k[axis, axis]
+            pixel = np.floor(at * own[axis, axis] + own[axis, 2]).astype(np.int64)
+            places.append(np.where((pixel >= 0) & (pixel < self.maps.cameras.size[row, axis]), pixel, -1))
+        return places[0], places[1]
+
+    @torch.no_grad()
+    def pulls(
+        self, index: int, camera: Cameras, weighted: Tensor, alpha: Tensor, mask: Tensor | None, progress: float
+    ) -> tuple[Tensor, Tensor] | None:
+        """d loss / d F and d loss / d A of photo `index` at a moment of training, all [H, W]; None when it has no map.
+
+        On the CPU by a kernel, elsewhere by depth_loss(). mask: 1 = use.
+        """
+        row, weight = self.rows[index], self.weight * FINAL**progress
+        if row is None:
+            return None
+        if weighted.device.type == "cpu":
+            given = None if mask is None else mask.numpy()
+            found = (self.maps.z[row], self.maps.confidence[row], self._places(row, camera))
+            pulled = depth_pulls(weighted.numpy(), alpha.numpy(), given, *found, weight, (SOFT, GUESS, LEAST_ALPHA))
+            return torch.from_numpy(pulled[0]), torch.from_numpy(pulled[1])
+        target = self.target(index, camera)
+        assert target is not None
+        z, c = (torch.from_numpy(image).to(weighted.device) for image in target)
+        return depth_loss(weighted, alpha, z, c if mask is None else c * mask, weight)[1:]
 
     def fingerprint(self) -> str:
         """Of the maps' contents."""
@@ -82,10 +107,6 @@ class DepthTargets:
             for array in arrays:
                 digest.update(array.tobytes())
         return digest.hexdigest()
-
-    def pull(self, progress: float) -> float:
-        """The weight at a moment of training."""
-        return self.weight * FINAL**progress
 
 
 def camera_z(mean: Tensor, cam_from_world: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recon.cameras import fit_size
 from render.dataset import Dataset, Level
-from render.depth_loss import DepthTargets, depth_loss
+from render.depth_loss import DepthTargets
 from render.exposure import Exposure
 from render.initial import SceneInit
 from render.losses import photometric
@@ -28,7 +28,7 @@ from render.optimize import Optimizer
 from render.options import TrainOptions
 from render.pace import Pace
 from render.poses import Poses
-from render.scene import Rendering, Scene, TrainEvent
+from render.scene import Scene, TrainEvent
 
 SCALES = ((0.0, 0.25), (0.15, 0.5), (0.4, 1.0))
 """(progress, scale of the photos from there on)."""
@@ -203,13 +203,14 @@ def _step(run: Training, level: Level) -> bool:
     leaf = None if run.poses is None else run.poses.leaf(index)
     pose = None if run.poses is None or leaf is None else run.poses.cam_from_world(index, leaf)
     camera, behind = level.cameras[index], torch.from_numpy(background).to(run.device)
-    taught = None if run.depth is None else run.depth.target(index, camera)
-    more = {} if taught is None else {"with_z": True}
+    teacher = run.depth if run.depth is not None and run.depth.rows[index] is not None else None
+    more = {} if teacher is None else {"with_z": True}
     rendering = run.scene.render(camera, behind, pose, **more)
     rgb = rendering.rgb[0]
     pulls = [(rgb, _loss(run, index, rgb.detach(), target, mask, RATE_EXPOSURE * RATE_FINAL**progress))]
-    if run.depth is not None and taught is not None:
-        pulls += _depth_pulls(rendering, taught, mask, run.depth.pull(progress))
+    if teacher is not None:
+        seen = (rendering.extra["weighted_z"][0], rendering.alpha[0])
+        pulls += zip(seen, teacher.pulls(index, camera, *seen, mask, progress) or (), strict=True)
     penalty = run.scene.regularize(rendering)
     if penalty is not None:
         pulls.append((penalty, torch.ones_like(penalty)))
@@ -229,16 +230,6 @@ def _loss(run: Training, index: int, rgb: Tensor, target: Tensor, mask: Tensor |
             d_rgb = run.exposure.backward(index, rgb, d_rgb, rate)
     run.loss = loss if run.pace.step == 0 else run.loss + SMOOTHING * (loss - run.loss)
     return d_rgb
-
-
-def _depth_pulls(
-    rendering: Rendering, taught: tuple[NDArray, NDArray], mask: Tensor | None, weight: float
-) -> list[tuple[Tensor, Tensor]]:
-    """What the photo's depth map says: images of the rendering with their gradients."""
-    z, c = (torch.from_numpy(image).to(rendering.alpha.device) for image in taught)
-    weighted, alpha = rendering.extra["weighted_z"][0], rendering.alpha[0]
-    _, d_weighted, d_alpha = depth_loss(weighted, alpha, z, c if mask is None else c * mask, weight)
-    return [(weighted, d_weighted), (alpha, d_alpha)]
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 
 import render.stage_train as stage
 from recon import commands
+from recon.cameras import Cameras
 from recon.depth.maps import DepthMaps
 from recon.errors import InputError
 from recon.job import Job
@@ -117,15 +118,38 @@ def test_targets_are_the_maps_at_the_photo_s_size(tmp_path: Path) -> None:
     targets = DepthTargets.of(some, ("003.jpg", "002.jpg"), 0.5)
     cameras = wall_cameras()
     assert targets.target(0, cameras[3]) is None
+    image = torch.ones(SIZE[1], SIZE[0])
+    assert targets.pulls(0, cameras[3], image, image, None, 0.0) is None
     target = targets.target(1, cameras[2])
     assert target is not None
     z, c = target
     assert z.shape == c.shape == (SIZE[1], SIZE[0])
     assert (c[:18] == 0).all() and (c[18:27] == np.float32(GUESS)).all() and (c[31:] == 0.5).all()
     assert np.abs(z[31:] / true_z(cameras)[2][31:] - 1).max() < 0.01
-    assert targets.pull(0.0) == 0.5 and targets.pull(1.0) == pytest.approx(0.5 * FINAL)
+    assert_pulls_agree(targets, 1, cameras[2])
+    beyond = np.array([[[0, 0, 9.0], [0, 0, -7.0], [0, 0, 0]]])
+    rolled = replace(cameras[2], K=cameras[2].K + beyond)  # looks beyond the map
+    assert_pulls_agree(targets, 1, rolled)
+    edge = targets.target(1, rolled)
+    assert edge is not None and (edge[1][-7:] == 0).all() and (edge[1][:, :9] == 0).all()
     with pytest.raises(InputError, match="recon depth --redo"):
         DepthTargets.of(maps, ("other.jpg",), 1.0)
+
+
+def assert_pulls_agree(targets: DepthTargets, index: int, camera: Cameras) -> None:
+    """The kernel and its twin; and the weight fades."""
+    g = torch.Generator().manual_seed(0)
+    alpha, mask = torch.rand(2, SIZE[1], SIZE[0], generator=g)
+    weighted, target = alpha * (4 + torch.rand(SIZE[1], SIZE[0], generator=g)), targets.target(index, camera)
+    assert target is not None
+    z, c = (torch.from_numpy(image) for image in target)
+    for given in (None, (mask > 0.5).float()):
+        want = depth_loss(weighted, alpha, z, c if given is None else c * given, targets.weight)[1:]
+        for progress, share in ((0.0, 1.0), (1.0, FINAL)):
+            got = targets.pulls(index, camera, weighted, alpha, given, progress)
+            assert got is not None
+            for ours, theirs in zip(got, want, strict=True):
+                assert torch.allclose(ours, share * theirs, rtol=1e-4, atol=1e-9) and theirs.abs().max() > 0
 
 
 def test_points_of_maps_lie_on_the_wall_and_agree(tmp_path: Path) -> None:

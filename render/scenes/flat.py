@@ -39,7 +39,7 @@ class FlatConfig(GsConfig):
     normals_from: float = 0.5
     """Progress at which that term is switched on."""
     distortion: float = 1e-3
-    """Of the squared distances between the splats of a pixel, in extent / z (2DGS); from 1e-2 on it makes scenes transparent."""
+    """Of the squared distances between the splats of a pixel, in extent / z (2DGS). Far more makes scenes transparent."""
     distortion_from: float = 0.5
     """Progress at which that term is switched on."""
     every: int = 2
