@@ -31,6 +31,8 @@ GUESS = 0.1
 """Weight of z that was not measured (confidence 0): filled in from around, or a network's."""
 LEAST_ALPHA = 0.05
 """Where a scene covers less than this its z says nothing yet."""
+EVERY = 2
+"""Steps from one with this loss to the next, as it makes a step a fifth dearer; each then counts for so many."""
 FINAL = 0.1
 """Share of the weight that is left at the end: late in training photos know better than maps where edges are."""
 
@@ -79,15 +81,20 @@ class DepthTargets:
             places.append(np.where((pixel >= 0) & (pixel < self.maps.cameras.size[row, axis]), pixel, -1))
         return places[0], places[1]
 
+    def at_step(self, step: int, index: int) -> DepthTargets | None:
+        """Itself at the steps and for the photos that it has something to say of."""
+        return self if step % EVERY == 0 and self.rows[index] is not None else None
+
     @torch.no_grad()
     def pulls(
         self, index: int, camera: Cameras, weighted: Tensor, alpha: Tensor, mask: Tensor | None, progress: float
     ) -> tuple[Tensor, Tensor] | None:
-        """d loss / d F and d loss / d A of photo `index` at a moment of training, all [H, W]; None when it has no map.
+        """d loss / d F and d loss / d A of photo `index` at a moment of training, all [H, W], times EVERY; None when it has no
+        map.
 
         On the CPU by a kernel, elsewhere by depth_loss(). mask: 1 = use.
         """
-        row, weight = self.rows[index], self.weight * FINAL**progress
+        row, weight = self.rows[index], EVERY * self.weight * FINAL**progress
         if row is None:
             return None
         if weighted.device.type == "cpu":

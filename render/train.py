@@ -203,7 +203,7 @@ def _step(run: Training, level: Level) -> bool:
     leaf = None if run.poses is None else run.poses.leaf(index)
     pose = None if run.poses is None or leaf is None else run.poses.cam_from_world(index, leaf)
     camera, behind = level.cameras[index], torch.from_numpy(background).to(run.device)
-    teacher = run.depth if run.depth is not None and run.depth.rows[index] is not None else None
+    teacher = None if run.depth is None else run.depth.at_step(run.pace.step, index)
     more = {} if teacher is None else {"with_z": True}
     rendering = run.scene.render(camera, behind, pose, **more)
     rgb = rendering.rgb[0]
