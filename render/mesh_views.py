@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,12 +41,17 @@ class TrainingPhotos:
     reconstruction: Reconstruction
     names: Sequence[str]
     """[N]."""
+    refined: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """cam_from_world f64[4, 4] by name, where training moved a camera."""
 
     @property
     def cameras(self) -> Cameras:
         """[N]."""
         row = {name: i for i, name in enumerate(self.reconstruction.model.names)}
-        return self.reconstruction.model.cameras[np.array([row[name] for name in self.names], np.int64)]
+        given = self.reconstruction.model.cameras[np.array([row[name] for name in self.names], np.int64)]
+        pose = zip(self.names, given.cam_from_world, strict=True)
+        moved = np.array([self.refined.get(name, as_given) for name, as_given in pose]).reshape(-1, 4, 4)
+        return replace(given, cam_from_world=moved)
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """rgb u8[H, W, 3], and the pixels that show the scene bool[H, W] (None: all)."""

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recon.cameras import Cameras
@@ -79,6 +81,8 @@ class Scene(Protocol):
     """JSON values about how the scene came to be: scene, splats, steps, long_side, background."""
     history: list[dict[str, Any]]
     """Rows of history.jsonl, of a scene that was read from its stage's folder."""
+    refined: dict[str, NDArray[np.float64]]
+    """cam_from_world f64[4, 4] of the training photos, by name, where training refined them; of a scene that was read."""
 
     @property
     def device(self) -> torch.device: ...

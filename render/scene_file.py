@@ -62,6 +62,14 @@ def read_scene(path: Path, device: str = "cpu") -> Any:
     return scene
 
 
+def read_refined(path: Path) -> dict[str, NDArray[np.float64]]:
+    """cam_from_world f64[4, 4] of each training photo by name, where training refined them; none without the file."""
+    if not path.is_file():
+        return {}
+    arrays = read_npz(path)
+    return dict(zip(arrays["names"].tolist(), arrays["cam_from_world"].astype(np.float64), strict=True))
+
+
 def read_npz(path: Path) -> dict[str, NDArray]:
     """All arrays of a file. Raises WorkspaceError when it is damaged."""
     try:

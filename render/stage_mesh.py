@@ -54,10 +54,12 @@ Arrays = dict[str, NDArray]
 def mesh_stage(capture: Capture, reconstruction: Reconstruction, source: Any, options: MeshOptions, job: Job) -> Mesh:
     """A mesh of what the training photos see. `source`: a scene that is splats (mesh_from="splats"), or DepthMaps.
 
+    Where training refined the cameras, z and colours are taken from where it put them, for the splats fit there.
+
     Raises InputError when the source has no usable z, or no surface comes out.
     """
     names = training_names(capture, reconstruction)
-    photos = TrainingPhotos(reconstruction, names)
+    photos = TrainingPhotos(reconstruction, names, source.refined if options.mesh_from == "splats" else {})
     views, world = _views(source, names, photos.cameras, options, job), reconstruction.model.world
     fused = _part(job.scratch / "fused.npz", lambda: _fuse(views, options, job))
     voxel = float(fused["voxel"])

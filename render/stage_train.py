@@ -41,7 +41,7 @@ from render.initial import (
 )
 from render.options import TrainOptions, check_options
 from render.scene import SplatScene, TrainEvent
-from render.scene_file import read_npz, read_scene, save_scene
+from render.scene_file import read_npz, read_refined, read_scene, save_scene
 from render.scenes import config_of
 from render.train import Training, effective_long_side, prepare, resolution_plan, train, training_psnr
 
@@ -260,6 +260,7 @@ def load_scene(folder: Path) -> SplatScene:
     """Read what train_stage() wrote, onto the CPU. Raises WorkspaceError when it is damaged."""
     scene = read_scene(folder / "scene.npz")
     scene.history = [json.loads(line) for line in _lines(folder / "history.jsonl")]
+    scene.refined = read_refined(folder / "cameras.npz")
     return scene
 
 

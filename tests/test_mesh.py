@@ -13,10 +13,10 @@ from recon.mesh import Mesh, area, face_normals, read_mesh, save_mesh, vertex_no
 from recon.mesh.clean import clean, drop_small_parts, edges_of, is_closed, seen_faces
 from recon.mesh.collider import collider
 from recon.mesh.consistency import agreement
+from recon.mesh.loops import holes
 from recon.mesh.marching import extract, triangle_table
 from recon.mesh.options import MeshOptions, mesh_needs
 from recon.mesh.raster import look, visible
-from recon.mesh.loops import holes
 from recon.mesh.simplify import decimate, smooth
 from recon.mesh.views import DepthView
 from recon.mesh.volume import Volume, build_volume

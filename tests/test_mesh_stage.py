@@ -27,6 +27,7 @@ from render.initial import SceneSetup
 from render.kernels import reference
 from render.mesh_views import TrainingPhotos
 from render.rasterize import rasterize
+from render.scene_file import read_refined
 from render.scenes import config_of
 from render.splats import SH_C0, Splats
 from tests.fabricate import fabricate
@@ -269,3 +270,29 @@ def test_a_mesh_from_depth_is_not_out_of_date_without_a_scene(tmp_path, monkeypa
     assert workspace.stale_inputs("mesh") == []
     write_json(root / "depth" / "stage.json", whole | {"stage": "depth", "result": "another", "inputs": {}})
     assert workspace.stale_inputs("mesh") == ["depth"]
+
+
+def test_cameras_that_training_refined_are_used(tmp_path):
+    """Poses from structure from motion that are off, and training that put them right: shape and colours fit again."""
+    capture, posed = capture_of(tmp_path)
+    right = posed.model.cameras
+    moved = right.cam_from_world.copy()
+    moved[:, 0, 3] += np.random.default_rng(0).uniform(-0.15, 0.15, len(moved))
+    off = replace(posed, model=replace(posed.model, cameras=replace(right, cam_from_world=moved)))
+    scenes = [trained(), trained()]
+    scenes[1].refined = dict(zip(posed.model.names, right.cam_from_world, strict=True))
+    options, errors = replace(FAST, texture_size=0, level_exposure=False), []
+    for i, scene_of in enumerate(scenes):
+        mesh = stage.mesh_stage(capture, off, scene_of, options, Job(tmp_path / f"mesh{i}"))
+        toward = mesh.xyz / np.linalg.norm(mesh.xyz, axis=1, keepdims=True)
+        errors.append(np.abs(mesh.rgb / 255 - np.clip(0.5 + 0.4 * toward, 0, 1)).mean())
+    assert errors[1] < 0.03 and errors[1] < 0.6 * errors[0]
+
+
+def test_refined_cameras_are_read_with_the_scene(tmp_path):
+    poses = np.tile(np.eye(4), (2, 1, 1))
+    poses[1, 0, 3] = 7
+    np.savez(tmp_path / "cameras.npz", names=np.array(["a.jpg", "b/c.jpg"]), cam_from_world=poses)
+    read = read_refined(tmp_path / "cameras.npz")
+    assert list(read) == ["a.jpg", "b/c.jpg"] and read["b/c.jpg"][0, 3] == 7
+    assert read_refined(tmp_path / "nothing.npz") == {}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.cameras import Cameras
+from recon.cameras import Cameras, fit_size
 from recon.mesh import face_normals, without_unused
+from recon.mesh.loops import opposites
 from recon.mesh.raster import look, visible
+
+LOOK = 1024
+"""Pixels along the longer side of the views that tell what no camera sees."""
 
 
 def edges_of(faces: NDArray) -> NDArray[np.int64]:
@@ -15,21 +19,24 @@ def edges_of(faces: NDArray) -> NDArray[np.int64]:
     return faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
 
 
-def face_components(faces: NDArray, vertices: int) -> NDArray[np.int32]:
-    """i32[F], the number of the part that each face belongs to; parts are joined by vertices."""
+def face_components(faces: NDArray) -> NDArray[np.int32]:
+    """i32[F], the number of the part that each face belongs to; parts are joined by edges: a flap that hangs at a vertex is
+    a part of its own.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    e = edges_of(faces)
-    graph = coo_array((np.ones(len(e), np.int8), (e[:, 0], e[:, 1])), shape=(vertices, vertices))
-    return connected_components(graph, directed=False)[1][faces[:, 0]].astype(np.int32)
+    opposite = opposites(faces)
+    h = np.flatnonzero(opposite >= 0)
+    graph = coo_array((np.ones(len(h), np.int8), (h // 3, opposite[h] // 3)), shape=(len(faces), len(faces)))
+    return connected_components(graph, directed=False)[1].astype(np.int32)
 
 
 def drop_small_parts(xyz: NDArray, faces: NDArray, least_share: float) -> NDArray[np.bool_]:
     """bool[F]: the faces of parts whose area is at least `least_share` of the largest part's."""
     if len(faces) == 0:
         return np.zeros(0, bool)
-    part = face_components(faces, len(xyz))
+    part = face_components(faces)
     area = np.bincount(part, np.linalg.norm(face_normals(xyz, faces), axis=1))
     keep = np.zeros(len(area), bool)
     keep[np.flatnonzero(area >= least_share * area.max())] = True
@@ -58,6 +65,7 @@ def clean(
     xyz: NDArray, faces: NDArray, cameras: Cameras, slack: float, least_share: float, least_views: int = 1
 ) -> tuple[NDArray, NDArray[np.int32]]:
     """The surface without faces that no camera sees, and without parts smaller than `least_share` of the largest (by area)."""
+    cameras = cameras.resized(fit_size(cameras.size, LOOK))
     kept = faces[drop_small_parts(xyz, faces, least_share)]
     kept = kept[seen_faces(xyz, kept, cameras, slack, least_views)]
     kept = kept[drop_small_parts(xyz, kept, least_share)]

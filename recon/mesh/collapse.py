@@ -17,11 +17,15 @@ from recon.mesh.loops import opposites
 SPRING = 1e-3
 BORDER = 3.0
 """Weight of a border's length squared, against the area of faces."""
+AGAIN = 8.0
+"""An edge that cannot collapse is asked again when its cost times this is due."""
 LEAST_TURN = 0.3
 """Cosine of the angle by which a collapse may turn a face at most."""
 
 
-def collapsed(xyz: NDArray, faces: NDArray, worth: NDArray, budget: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def collapsed(
+    xyz: NDArray, faces: NDArray, worth: NDArray, budget: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Vertices f32[V', 3] and faces i32[F', 3] after collapses; F' <= budget unless the topology forbids it. Some vertices
     may be unused.
 
@@ -98,9 +102,9 @@ def least(q, a, b, out):
     det = xx * i + xy * j + xz * k
     if not det > 0:
         return np.inf
-    l, m, n = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
+    ll, m, n = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
     out[0] = -(i * s[6] + j * s[7] + k * s[8]) / det
-    out[1] = -(j * s[6] + l * s[7] + m * s[8]) / det
+    out[1] = -(j * s[6] + ll * s[7] + m * s[8]) / det
     out[2] = -(k * s[6] + m * s[7] + n * s[8]) / det
     return s[9] + s[6] * out[0] + s[7] * out[1] + s[8] * out[2]
 
@@ -274,6 +278,8 @@ def run(points, faces, worth, opposite, budget):
         if opposite[h] < h:  # an inner edge once, a border's too
             a, b = faces[h // 3, h % 3], faces[h // 3, (h % 3 + 1) % 3]
             count = push(heap, ends, count, least(q, a, b, place), a, b, 0)
+    lowest = heap[count // 2] if count else 0.0
+    highest = 1e9 * max(lowest, 1e-30)
     while count > 0 and left > budget:
         cost, a, b, stamp = heap[0], ends[0, 0], ends[0, 1], ends[0, 2]
         count -= 1
@@ -285,6 +291,8 @@ def run(points, faces, worth, opposite, budget):
         least(q, a, b, place)
         turn += 2
         if not may_collapse(points, faces, head, following, border, a, b, place, mark, turn):
+            if cost < highest:  # what lies around may have changed by then
+                count = push(heap, ends, count, AGAIN * max(cost, lowest), a, b, stamp)
             continue
         left -= join(faces, head, tail, following, a, b)
         points[a], q[a] = place, q[a] + q[b]

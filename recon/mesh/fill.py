@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.mesh import face_normals
+from recon.mesh.clean import face_components
 from recon.mesh.loops import border_loops, measure
 from recon.mesh.patch import Patches, faired, refined, triangulate
 from recon.mesh.raster import in_camera
@@ -40,7 +41,12 @@ class Filled:
     """Small loops that stay open because they go around a piece of surface, not around a hole in one."""
 
     def to_json(self) -> dict[str, float]:
-        return {"filled": self.closed, "filled_area": self.area, "seen_through": self.through, "outlines": self.outlines}
+        return {
+            "filled": self.closed,
+            "filled_area": self.area,
+            "seen_through": self.through,
+            "outlines": self.outlines,
+        }
 
 
 def extent(xyz: NDArray) -> float:
@@ -57,8 +63,8 @@ def fill_holes(
     slack: how far z may be behind a patch and still be of it, world units.
     """
     points = xyz.astype(np.float64)
-    loops = _narrow(points, faces, widest)
-    patches, outlines = _flat(points, faces, loops)
+    loops, longest = _narrow(points, faces, widest)
+    patches, outlines = _flat(points, faces, loops, longest)
     nothing = Filled(xyz.astype(np.float32), faces.astype(np.int32), 0, 0.0, 0, outlines)
     if len(patches.faces) == 0:
         return nothing
@@ -85,13 +91,21 @@ def _width(ring: NDArray) -> float:
     return float(np.linalg.norm(np.ptp(ring, axis=0)))
 
 
-def _narrow(points: NDArray, faces: NDArray, widest: float) -> list[NDArray[np.int64]]:
-    """The loops that are to be closed."""
+def _narrow(points: NDArray, faces: NDArray, widest: float) -> tuple[list[NDArray[np.int64]], set[int]]:
+    """The loops that are to be closed, and which of them are the longest of their part of the surface."""
     loops = border_loops(faces) if widest > 0 else []
-    return [loop for loop in loops if len(loop) <= MOST_EDGES and _width(points[loop]) <= widest]
+    part = np.zeros(len(points), np.int64)
+    part[faces.reshape(-1)] = np.repeat(face_components(faces), 3)
+    length = np.array([measure(points[loop])[0] for loop in loops])
+    of_loop = np.array([part[loop[0]] for loop in loops], np.int64)
+    longest = {
+        int(rows[np.argmax(length[rows])]) for p in np.unique(of_loop) for rows in [np.flatnonzero(of_loop == p)]
+    }
+    narrow = [i for i, p in enumerate(loops) if len(p) <= MOST_EDGES and _width(points[p]) <= widest]
+    return [loops[i] for i in narrow], {row for row, i in enumerate(narrow) if i in longest}
 
 
-def _flat(points: NDArray, faces: NDArray, loops: list[NDArray[np.int64]]) -> tuple[Patches, int]:
+def _flat(points: NDArray, faces: NDArray, loops: list[NDArray[np.int64]], longest: set[int]) -> tuple[Patches, int]:
     """Triangulations of the loops, and how many were left out because they go around a piece of the surface."""
     n = len(points)
     on_loop = np.zeros(n, bool)
@@ -107,7 +121,8 @@ def _flat(points: NDArray, faces: NDArray, loops: list[NDArray[np.int64]]) -> tu
     parts, numbers, outlines, used = [], [], 0, set()
     for number, loop in enumerate(loops):
         pairs = np.minimum(loop[:, None], loop) * n + np.maximum(loop[:, None], loop)
-        ring = loop[triangulate(points[loop], np.isin(pairs, edges))]
+        place = np.minimum(np.searchsorted(edges, pairs), len(edges) - 1)
+        ring = loop[triangulate(points[loop], edges[place] == pairs)]
         if len(ring) == 0:
             continue
         chords = {(min(p, q), max(p, q)) for t in ring.tolist() for p, q in zip(t, t[1:] + t[:1], strict=True)}
@@ -115,7 +130,7 @@ def _flat(points: NDArray, faces: NDArray, loops: list[NDArray[np.int64]]) -> tu
         if chords & used:
             continue
         beside = normals[np.searchsorted(ahead, np.roll(loop, -1) * n + loop)]
-        if np.einsum("i,fi->", face_normals(points, ring).sum(0), beside) <= 0:
+        if number in longest and np.einsum("i,fi->", face_normals(points, ring).sum(0), beside) <= 0:
             outlines += 1
             continue
         used |= chords

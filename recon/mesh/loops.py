@@ -104,7 +104,11 @@ class Holes:
             "total_length": float(self.lengths.sum()),
             "longest": [round(float(length), digits) for length in self.lengths[:20]],
             "largest": [
-                {"length": round(float(a), digits), "area": float(f"{b:.4g}"), "at": [round(float(x), digits) for x in c]}
+                {
+                    "length": round(float(a), digits),
+                    "area": float(f"{b:.4g}"),
+                    "at": [round(float(x), digits) for x in c],
+                }
                 for a, b, c in rows
             ],
         }

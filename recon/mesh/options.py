@@ -22,7 +22,7 @@ class MeshOptions:
     Poisson), which closes holes up to --fill-holes by its own shape and rounds edges."""
     faces: int = 100_000
     """Most triangles; 0 keeps all that were fused. They go where the photos see errors best, not by area."""
-    fill_holes: float = 0.02
+    fill_holes: float = 0.005
     """Holes up to this width are closed, as a share of the diagonal of the scene's box, unless photos looked through them;
     0: none."""
     texture_size: int = 2048

@@ -9,6 +9,7 @@ Interactive multi-resolution modeling on arbitrary meshes, 1998).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,9 +89,7 @@ def refined(xyz: NDArray[np.float64], patches: Patches, spacing: NDArray[np.floa
     return Patches(points[first:], faces, loop)
 
 
-def _split(
-    points: NDArray, faces: NDArray, loop: NDArray, longest: NDArray
-) -> tuple[NDArray, NDArray, NDArray, int]:
+def _split(points: NDArray, faces: NDArray, loop: NDArray, longest: NDArray) -> tuple[NDArray, NDArray, NDArray, int]:
     """Halve inner edges longer than longest[loop] that are the longest of both their faces."""
     length, opposite = _inner_lengths(points, faces)
     best = 3 * np.arange(len(faces)) + length.reshape(-1, 3).argmax(1)
@@ -129,7 +128,9 @@ def _flip(points: NDArray, faces: NDArray, first: NDArray | int) -> NDArray:
     a, b, c, d = flat[h], flat[_next(h)], flat[_next(_next(h))], flat[_next(_next(g))]
     excess = _angle(points, c, a, b) + _angle(points, d, a, b) - np.pi
     size = len(points) + 1
-    edges = np.unique(np.minimum(flat, flat[_next(np.arange(len(flat)))]) * size + np.maximum(flat, flat[_next(np.arange(len(flat)))]))
+    edges = np.unique(
+        np.minimum(flat, flat[_next(np.arange(len(flat)))]) * size + np.maximum(flat, flat[_next(np.arange(len(flat)))])
+    )
     key = np.minimum(c, d) * size + np.maximum(c, d)
     good = (excess > 1e-3) & ((c >= first) | (d >= first)) & (c != d) & ~np.isin(key, edges)
     one, two = np.stack([a, d, c], 1), np.stack([b, c, d], 1)
@@ -157,7 +158,9 @@ def _angle(points: NDArray, at: NDArray, a: NDArray, b: NDArray) -> NDArray[np.f
     return np.arccos(np.clip(np.einsum("fi,fi->f", u, v) / np.maximum(length, 1e-300), -1, 1))
 
 
-def faired(xyz: NDArray[np.float64], faces: NDArray, patches: Patches, widths: NDArray[np.float64]) -> NDArray[np.float64]:
+def faired(
+    xyz: NDArray[np.float64], faces: NDArray, patches: Patches, widths: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """f64[N, 3], the added vertices where the patches are as smooth as the surface xyz, faces around them allows."""
     from scipy.sparse import coo_array, diags_array
     from scipy.sparse.linalg import splu
@@ -182,10 +185,11 @@ def faired(xyz: NDArray[np.float64], faces: NDArray, patches: Patches, widths: N
     free = names >= len(xyz)
     fixed = points * ~free[:, None]
     inner = laplace[free]
-    membrane = splu(inner[:, free].tocsc()).solve(-(inner @ fixed))
+    quick: Any = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
+    membrane = splu(inner[:, free].tocsc(), **quick).solve(-(inner @ fixed))
     rows = laplace[free | border[names]]
     mine = rows[:, free]
-    plate = splu((mine.T @ mine).tocsc()).solve(-(mine.T @ (rows @ fixed)))
+    plate = splu((mine.T @ mine).tocsc(), **quick).solve(-(mine.T @ (rows @ fixed)))
     return membrane + _bounded(plate - membrane, patches, len(xyz), widths)
 
 

@@ -20,17 +20,20 @@ from recon.mesh import vertex_normals, without_unused
 
 DEEPEST = 11
 """Levels of the octree: 2048 cells along the longest side, as many as 4 GB hold for a surface."""
-MARGIN = 1.2
+ANCHOR = 0.75
+"""Two lone points stand so far from the middle along each axis, in longer sides of the points' box, so that the octree reaches
+beyond it: at its walls a surface is bent upright, and a hole near one would open into it.
+"""
+MARGIN = 1.1 * 2 * ANCHOR
 """The octree's cube over the points' box."""
 
 
-def poisson(
-    xyz: NDArray, faces: NDArray, voxel: float, reach: float
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def poisson(xyz: NDArray, faces: NDArray, voxel: float, reach: float) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The Poisson surface of a fused one, with cells of about `voxel`, as far as `reach` (world units) from its points.
 
     Raises MissingPart when pycolmap was built without it.
     """
+    xyz, faces, _ = without_unused(xyz, faces)
     points, normals = xyz.astype(np.float64), vertex_normals(xyz, faces)
     middle, side = (points.max(0) + points.min(0)) / 2, float(np.ptp(points, axis=0).max()) if len(points) else 0.0
     if side <= 0:
@@ -45,9 +48,9 @@ def poisson(
 
 def _near(made: NDArray, points: NDArray, reach: float) -> NDArray[np.bool_]:
     """bool[M]: which vertices lie within `reach` of a point."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return np.isfinite(cKDTree(points).query(made, distance_upper_bound=reach, workers=threads())[0])
+    return np.isfinite(KDTree(points).query(made, distance_upper_bound=reach, workers=threads())[0])
 
 
 def _reconstructed(points: NDArray, normals: NDArray, depth: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -63,7 +66,9 @@ def _reconstructed(points: NDArray, normals: NDArray, depth: int) -> tuple[NDArr
     options.num_threads = 1  # its OpenMP threads wait in loops, which costs minutes where cores are shared
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "points.ply", Path(folder) / "surface.ply"
+        anchors = np.array([[a] * 3 for a in (-ANCHOR, ANCHOR)])
         table = np.concatenate([points, normals], 1).astype("<f4")
+        table = np.concatenate([table, np.concatenate([anchors, anchors], 1).astype("<f4")])
         head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
         head += [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")] + ["end_header\n"]
         given.write_bytes("\n".join(head).encode("ascii") + table.tobytes())

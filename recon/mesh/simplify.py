@@ -71,7 +71,7 @@ def decimate(
 
 def _worthiest(xyz: NDArray, faces: NDArray, budget: int, worth: NDArray) -> NDArray[np.int32]:
     """The faces of the parts of most worth that fit into the budget together; none where not even one does."""
-    part = face_components(faces, len(xyz))
+    part = face_components(faces)
     value = np.bincount(part, np.linalg.norm(face_normals(xyz, faces), axis=1) * worth[faces].mean(1))
     size = np.bincount(part)
     keep, left = np.zeros(len(value), bool), budget

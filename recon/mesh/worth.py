@@ -9,8 +9,10 @@ from recon.cameras import Cameras
 from recon.kernels.jit import kernel, spread
 from recon.mesh import vertex_normals
 
-LEAST = 1e-4
+LEAST = 1e-7
 """Worth of what no camera has in front of it, as a share of the largest."""
+CONTRAST = 2.0
+"""Power of the sum: with 1, the bumps of a badly measured background still take most triangles of a scene."""
 
 
 def worth_of_vertices(xyz: NDArray, faces: NDArray, cameras: Cameras) -> NDArray[np.float64]:
@@ -18,13 +20,14 @@ def worth_of_vertices(xyz: NDArray, faces: NDArray, cameras: Cameras) -> NDArray
 
     The sum over the cameras that have it in their image, from its outer side, of (f / z)^2, squared pixels a squared unit,
     times 1 / z^2: the noise of a measured z grows with its square, so that a far wall's bumps are not drawn more faithfully
-    than the shape of what stands before the cameras. What hides a vertex is not asked. In units of the largest.
+    than the shape of what stands before the cameras; that to the power of CONTRAST. What hides a vertex is not asked. In
+    units of the largest.
     """
     worth = np.zeros(len(xyz))
     normals = vertex_normals(xyz, faces)
     images = (np.ascontiguousarray(cameras.cam_from_world), np.ascontiguousarray(cameras.K), cameras.size)
     spread(add_up, len(xyz), xyz, normals, *images, np.ascontiguousarray(cameras.centers), worth)
-    return np.maximum(worth / max(float(worth.max(initial=0)), 1e-300), LEAST)
+    return np.maximum((worth / max(float(worth.max(initial=0)), 1e-300)) ** CONTRAST, LEAST)
 
 
 @kernel

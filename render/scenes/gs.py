@@ -95,6 +95,7 @@ class GsScene:
         self.config, self.setup = config, setup
         self.info: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
+        self.refined: dict[str, Any] = {}
         capacity = max(setup.splats, len(columns["mean"]))
         self._buffers = {
             name: torch.zeros(capacity, *column.shape[1:], device=setup.device) for name, column in columns.items()
@@ -120,7 +121,7 @@ class GsScene:
         if self.device.type == device:
             return self
         scene = self.config.load(replace(self.setup, device=device), self._parameters.per_splat)
-        scene.info, scene.history = self.info, self.history
+        scene.info, scene.history, scene.refined = self.info, self.history, self.refined
         return scene
 
     def __len__(self) -> int:

@@ -61,24 +61,41 @@ def train(folder: Path) -> Path:
     return folder
 
 
+SOURCES = {"main": [], "stereo": ["--from", "depth", "--name", "stereo"]}
+"""Meshes of the sample by name, and the words that make them."""
+
+
 def sample(folder: Path) -> dict[str, Any]:
-    """Mesh the sample's scene, and measure it."""
-    with measured() as spent:
-        peak = run_and_watch([sys.executable, "-m", "recon", "mesh", "-w", str(folder)])
+    """Mesh the sample from its splats and from its depth maps, and measure both."""
     workspace = Workspace(folder)
-    made = workspace.record("mesh") or {}
-    mesh, posed = load_mesh(workspace.folder("mesh")), workspace.load("align")
-    names, cameras = sample_cameras()
-    rows = [names.index(name) for name in posed.model.names]
-    true_from_world = fit_sim3(cameras.centers[rows], posed.model.cameras.centers)
-    truth = hare_truth(cameras)
-    values: dict[str, Any] = {"cpu_seconds": spent.cpu, "peak_gib": peak, "mesh": made.get("metrics")}
-    values["hare"] = hare_scores(true_from_world.apply(mesh.xyz), mesh.faces, truth)
-    values["held_out"] = held_out(workspace, mesh)
-    values["control_shuffled_depth"] = shuffled(workspace, mesh, true_from_world, truth)
-    for name, value in values.items():
-        print(name, json.dumps(value, default=float))
+    if workspace.record("depth") is None:
+        subprocess.run([sys.executable, "-m", "recon", "depth", "-w", str(folder)], check=True, cwd=ROOT)
+    truth, values = hare_truth(sample_cameras()[1]), {}
+    for name, words in SOURCES.items():
+        values[name] = one_mesh(workspace, name, words, truth)
+        print(name, json.dumps(values[name], default=float))
     return values
+
+
+def one_mesh(workspace: Workspace, name: str, words: list[str], truth: dict[str, Any]) -> dict[str, Any]:
+    """Make one mesh, and measure it."""
+    with measured() as spent:
+        peak = run_and_watch([sys.executable, "-m", "recon", "mesh", "-w", str(workspace.root), *words])
+    made = workspace.record("mesh", name) or {}
+    mesh, posed = load_mesh(workspace.folder("mesh", name)), workspace.load("align")
+    names, cameras = sample_cameras()
+    rows = [names.index(photo) for photo in posed.model.names]
+    true_from_world = fit_sim3(cameras.centers[rows], posed.model.cameras.centers)
+    xyz = true_from_world.apply(mesh.xyz)
+    return {
+        "cpu_seconds": spent.cpu,
+        "peak_gib": peak,
+        "mesh": made.get("metrics"),
+        "hare": hare_scores(xyz, mesh.faces, truth),
+        "hare_faces": len(surface.near_box(xyz, mesh.faces, *truth["box"])),
+        "held_out": held_out(workspace, mesh, name),
+        "control_shuffled_depth": shuffled(workspace, name, true_from_world, truth),
+    }
 
 
 def hare_truth(cameras: Cameras) -> dict[str, Any]:
@@ -105,7 +122,7 @@ def hare_scores(xyz: np.ndarray, faces: np.ndarray, truth: dict[str, Any]) -> li
     ]
 
 
-def held_out(workspace: Workspace, mesh: Mesh) -> dict[str, Any]:
+def held_out(workspace: Workspace, mesh: Mesh, name: str) -> dict[str, Any]:
     """PSNR of the textured mesh in the held-out cameras, beside the splats', and of a texture from wrong cameras."""
     from render.evaluate import View, compare, render_view
     from render.mesh_views import TrainingPhotos, training_names
@@ -113,14 +130,14 @@ def held_out(workspace: Workspace, mesh: Mesh) -> dict[str, Any]:
     capture, posed, scene = (workspace.load(stage) for stage in ("ingest", "align", "train"))
     photos = TrainingPhotos(posed, training_names(capture, posed))
     wrong = replace_cameras(photos, np.roll(np.arange(len(photos.names)), len(photos.names) // 2))
-    slack = 2 * float((workspace.record("mesh") or {})["metrics"]["voxel"])
+    slack = 2 * float((workspace.record("mesh", name) or {})["metrics"]["voxel"])
     control = paint(mesh, wrong, slack, 0, Job(Path(tempfile.mkdtemp()))).mesh
     values: dict[str, list[float]] = {"mesh": [], "splats": [], "control_wrong_cameras": [], "covered": []}
-    for name, is_test in zip(capture.names, capture.test, strict=True):
-        if not is_test or name not in posed.model.names:
+    for photo, is_test in zip(capture.names, capture.test, strict=True):
+        if not is_test or photo not in posed.model.names:
             continue
-        view = render_view(posed, scene, name, (0.0, 0.0, 0.0))
-        camera = posed.model.cameras[posed.model.names.index(name)]
+        view = render_view(posed, scene, photo, (0.0, 0.0, 0.0))
+        camera = posed.model.cameras[posed.model.names.index(photo)]
         camera = camera.resized(fit_size(camera.size, scene.info["long_side"]))
         values["splats"].append(compare(view).psnr)
         for key, surface_of in (("mesh", mesh), ("control_wrong_cameras", control)):
@@ -143,19 +160,24 @@ def replace_cameras(photos: Any, order: np.ndarray) -> Any:
     return Wrong()
 
 
-def shuffled(workspace: Workspace, mesh: Mesh, true_from_world: Any, truth: dict[str, Any]) -> list[dict[str, float]]:
+def shuffled(workspace: Workspace, name: str, true_from_world: Any, truth: dict[str, Any]) -> list[dict[str, float]]:
     """The same scores for a surface fused from z that was given to the wrong cameras."""
-    from render.mesh_views import TrainingPhotos, training_names
+    from render.mesh_views import TrainingPhotos, map_views, training_names
     from render.splat_depth import SplatViews
 
-    capture, posed, scene = (workspace.load(stage) for stage in ("ingest", "align", "train"))
+    capture, posed = workspace.load("ingest"), workspace.load("align")
     names = training_names(capture, posed)
-    cameras = TrainingPhotos(posed, names).cameras
-    views = SplatViews(scene, names, cameras.resized(fit_size(cameras.size, 320)), Path(tempfile.mkdtemp()))
-    all_views = [views.alone(i) for i in range(len(views))]
+    if name == "stereo":
+        all_views = list(map_views(workspace.load("depth"), names))
+    else:
+        cameras = TrainingPhotos(posed, names).cameras
+        cameras = cameras.resized(fit_size(cameras.size, 320))
+        views = SplatViews(workspace.load("train"), names, cameras, Path(tempfile.mkdtemp()))
+        all_views = [views.alone(i) for i in range(len(views))]
     order = np.random.default_rng(0).permutation(len(all_views))
-    wrong = [replace(v, camera=all_views[i].camera) for v, i in zip(all_views, order, strict=True)]
-    voxel = 2 * float((workspace.record("mesh") or {})["metrics"]["voxel"])
+    pairs = [(v, all_views[i]) for v, i in zip(all_views, order, strict=True)]
+    wrong = [replace(v, camera=o.camera) for v, o in pairs if v.z.shape == o.z.shape]
+    voxel = 2 * float((workspace.record("mesh", name) or {})["metrics"]["voxel"])
     xyz, faces = extract(build_volume(wrong, voxel), 0.3)
     return hare_scores(true_from_world.apply(xyz), faces, truth)
 
