@@ -79,7 +79,7 @@ STAGES: dict[str, Stage] = {
             run="recon.depth:depth",
             options="recon.depth:DepthOptions",
             load="recon.depth:load_maps",
-            version=1,
+            version=2,
             summary="Measure depth and normals of every training photo (multi-view stereo); only when asked for.",
             check="recon.depth:check_options",
         ),
