@@ -38,12 +38,12 @@ class DepthOptions:
     agree: int = 2
     """So many sources must have the same depth for a spot to count as measured; one where there is only one source."""
     error_px: float = 1.0
-    """Sources agree up to this distance in pixels, there and back."""
+    """Sources agree up to this distance in pixels, there and back; twice as far where the surface goes on from around."""
     error_share: float = 0.05
     """Sources agree up to this share of the depth."""
     error_deg: float = 75.0
-    """Sources agree up to this angle between their normals."""
-    piece: int = 40
+    """Sources agree up to this angle between their normals, or where the angle hardly shows in the photos."""
+    piece: int = 100
     """Connected pieces of fewer pixels are not believed."""
     fill: bool = False
     """Fill what was not measured from around; its confidence stays 0."""

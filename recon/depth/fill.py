@@ -12,13 +12,15 @@ BEHIND = 0.1
 """The quantile of inverse depth that fills a hole: most holes are what a nearer surface hides from the other photos, and
 lie behind it.
 """
+MEDIAN_REACH = 8
+"""Half the side of the square, pixels, whose median takes the streaks out of what was filled line by line."""
 
 
 @kernel
-def _fill(start, stop, plane, known, rgb, epipoles, sigma, quantile, out):
+def _fill(start, stop, plane, known, rgb, epipoles, sigma, quantile, out, reached):
     """out f32[3, H, W] of the holes in rows start .. stop: the weighted `quantile` of inverse depth at the
     pixel, over the nearest known planes either way along the sources' epipolar lines. A plane weighs more when it is
-    near and its pixel has the same colour.
+    near and its pixel has the same colour. reached u8[H, W] becomes 1 where there is one.
     """
     height, width = known.shape
     count = 2 * epipoles.shape[0]
@@ -57,8 +59,41 @@ def _fill(start, stop, plane, known, rgb, epipoles, sigma, quantile, out):
                     if total < price:
                         best, price = k, total
             if best >= 0:
-                v, u = at[best, 0], at[best, 1]
+                v, u, reached[y, x] = at[best, 0], at[best, 1], 1
                 out[0, y, x], out[1, y, x], out[2, y, x] = value[best], plane[1, v, u], plane[2, v, u]
+
+
+@kernel
+def _settle(start, stop, plane, known, reached, rgb, sigma, out):
+    """out f32[3, H, W]: in the holes of rows start .. stop the plane whose inverse depth is the weighted median of those
+    around (every other pixel of a square, of those `reached`), a pixel of the same colour weighing more.
+    """
+    height, width = known.shape
+    most = (MEDIAN_REACH + 1) ** 2
+    value, weight, at = np.empty(most, np.float32), np.empty(most, np.float32), np.empty((most, 2), np.int64)
+    for y in range(start, stop):
+        for x in range(width):
+            if known[y, x]:
+                continue
+            count, total = 0, np.float32(0)
+            for v in range(y - MEDIAN_REACH, y + MEDIAN_REACH + 1, 2):
+                for u in range(x - MEDIAN_REACH, x + MEDIAN_REACH + 1, 2):
+                    if u < 0 or v < 0 or u >= width or v >= height or reached[v, u] == 0:
+                        continue
+                    apart = np.float32(0)
+                    for c in range(3):
+                        apart += abs(np.float32(rgb[y, x, c]) - np.float32(rgb[v, u, c]))
+                    value[count], at[count, 0], at[count, 1] = plane[0, v, u], v, u
+                    weight[count] = np.exp(-apart / sigma) + np.float32(0.01)
+                    total += weight[count]
+                    count += 1
+            below = np.float32(0)
+            for k in np.argsort(value[:count]):
+                below += weight[k]
+                if 2 * below >= total:
+                    v, u = at[k, 0], at[k, 1]
+                    out[0, y, x], out[1, y, x], out[2, y, x] = plane[0, v, u], plane[1, v, u], plane[2, v, u]
+                    break
 
 
 def filled(
@@ -67,12 +102,15 @@ def filled(
     """Planes f32[3, H, W] of which those that are not `known` [H, W] come from around, by the colours of u8[H, W, 4].
 
     What hides a spot from a source lies beside it on their epipolar line: holes look along these. epipoles f32[S, 3]:
-    the sources' centres in the photo, homogeneous, (0, 0) being the first pixel's centre. Where nothing is known along
-    the lines, everything stays as it is.
+    the sources' centres in the photo, homogeneous, (0, 0) being the first pixel's centre. A weighted median
+    then takes the lines' streaks out (Ma et al., Constant time weighted median filtering for stereo matching and beyond,
+    ICCV 2013). Where nothing is known along the lines or near, everything stays as it is.
     """
-    plane = np.array(planes[:3])
+    plane, rgb, reached = np.array(planes[:3]), np.array(photo), known.astype(np.uint8)
     out = plane.copy()
-    numbers = (np.float32(COLOUR_SIGMA), np.float32(BEHIND))
+    sigma, quantile = np.float32(COLOUR_SIGMA), np.float32(BEHIND)
     with DOOR:
-        spread(_fill, known.shape[0], plane, known, np.array(photo), epipoles, *numbers, out, grain=4)
+        spread(_fill, known.shape[0], plane, known, rgb, epipoles, sigma, quantile, out, reached, grain=4)
+        lines = out.copy()
+        spread(_settle, known.shape[0], lines, known, reached, rgb, sigma, out, grain=4)
     return out

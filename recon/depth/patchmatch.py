@@ -91,7 +91,7 @@ def _drawn(ref, x, y, w, wx, wy, kind, key, w_step, turn, w_least, w_most):
 
 
 @helper
-def _cheapest(cost, regions, kind, ref, x, y):
+def cheapest(cost, regions, kind, ref, x, y):
     """The pixel, in order, of the cheapest in a region; -1 where it lies outside of the photo."""
     least, at = np.float32(np.inf), np.int64(-1)
     for i in range(REGION):
@@ -105,13 +105,13 @@ def _cheapest(cost, regions, kind, ref, x, y):
 
 
 @helper
-def _differs(w, wx, wy, w0, wx0, wy0, pixel):
+def differs(w, wx, wy, w0, wx0, wy0, pixel):
     """Whether two planes are more than a trifle apart somewhere on the patch."""
     return abs(w - w0) + _PATCH * (abs(wx - wx0) + abs(wy - wy0)) > _SAME * pixel
 
 
 @helper
-def _likeness(ref, x, y, dx, dy):
+def likeness(ref, x, y, dx, dy):
     """Weight 0..1 by which the neighbour at (dx, dy) should lie on the same surface: by its colour; 0 where there is none."""
     u, v = x + dx, y + dy
     if u < 0 or v < 0 or u >= ref.width or v >= ref.height or peek(ref.usable, v * ref.width + u) == 0:
@@ -124,9 +124,9 @@ def _likeness(ref, x, y, dx, dy):
 
 
 @helper
-def _step(likeness, there, w, scale):
+def _step(like, there, w, scale):
     """Price of a neighbour whose inverse depth `there` is not that of the plane's continuation w."""
-    return likeness * min(abs(there - w) * scale, _FARTHEST_STEP)
+    return like * min(abs(there - w) * scale, _FARTHEST_STEP)
 
 
 @kernel
@@ -148,8 +148,8 @@ def sweep(
             key = (np.uint64(seed) << np.uint64(40)) + np.uint64(y * ref.width + x) * np.uint64(64)
             patch = patch_of(ref, x, y)
             w, wx, wy, least = plane[0, y, x], plane[1, y, x], plane[2, y, x], cost[y, x]
-            like_w, like_e = _likeness(ref, x, y, -1, 0), _likeness(ref, x, y, 1, 0)
-            like_n, like_s = _likeness(ref, x, y, 0, -1), _likeness(ref, x, y, 0, 1)
+            like_w, like_e = likeness(ref, x, y, -1, 0), likeness(ref, x, y, 1, 0)
+            like_n, like_s = likeness(ref, x, y, 0, -1), likeness(ref, x, y, 0, 1)
             west, east = plane[0, y, max(x - 1, 0)], plane[0, y, min(x + 1, ref.width - 1)]
             north, south = plane[0, max(y - 1, 0), x], plane[0, min(y + 1, ref.height - 1), x]
             rough = _step(like_w, west, w - wx, scale) + _step(like_e, east, w + wx, scale)
@@ -157,7 +157,7 @@ def sweep(
             for kind in range(TURNS + DRAWS):
                 a, ax, ay = w, wx, wy
                 if kind < TURNS:
-                    at = _cheapest(costs, shapes, kind, ref, x, y)
+                    at = cheapest(costs, shapes, kind, ref, x, y)
                     if at >= 0:
                         v, u = at // ref.width, at % ref.width
                         ax, ay = plane[1, v, u], plane[2, v, u]
@@ -165,7 +165,7 @@ def sweep(
                 else:
                     size = reach * pixel
                     a, ax, ay = _drawn(ref, x, y, w, wx, wy, kind - TURNS, key, size, turn, w_least, w_most)
-                if _differs(a, ax, ay, w, wx, wy, pixel) and is_possible(ref, x, y, a, ax, ay):
+                if differs(a, ax, ay, w, wx, wy, pixel) and is_possible(ref, x, y, a, ax, ay):
                     found = plane_cost(ref, src, best, x, y, a, ax, ay, patch)
                     steps = _step(like_w, west, a - ax, scale) + _step(like_e, east, a + ax, scale)
                     steps += _step(like_n, north, a - ay, scale) + _step(like_s, south, a + ay, scale)

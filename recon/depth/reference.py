@@ -1,4 +1,4 @@
-"""The readable twin of cost.py: one pixel, one plane, one source, in float64 and from the textbook's formulas.
+"""The readable twins of cost.py and smooth.py, in float64: one pixel, one plane, one source; one path of pixels.
 
 The plane is a point and a normal in the reference camera's frame, the warp a 3x3 homography, the photos are float
 arrays; nothing is shared with the kernels but the constants.
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.depth.cost import COLOUR_SIGMA, NOISE, OFFSETS, SPACE_SIGMA, WORST
+from recon.depth.smooth import JUMP_CAP, JUMP_PRICE, LEAST_LIKE
 from recon.geometry import Array
 
 
@@ -51,3 +52,23 @@ def source_cost(rgb: NDArray, grey: NDArray, source: NDArray, warp: Array, colum
     a, b = grey[y, x].astype(float), bilinear(source, there[:, :2] / there[:, 2:])
     a, b = a - weight @ a, b - weight @ b
     return float(1 - weight @ (a * b) / np.sqrt((weight @ a**2 + NOISE) * (weight @ b**2 + NOISE)))
+
+
+def path_costs(planes: Array, unary: Array, like: Array, step: tuple[int, int], pixel: float) -> Array:
+    """Costs [L, K] of ending in each candidate of each pixel of a path, less the cheapest of the pixel before.
+
+    planes [L, K, 3] (w, wx, wy) and unary [L, K] of the L pixels, which follow each other by `step` (x, y); like [L - 1]:
+    their likeness by colour; pixel: w that moves a spot by one in the sources. Hirschmüller, PAMI 2008, equation 13.
+    """
+    out = [unary[0]]
+    for i in range(1, len(unary)):
+        price = max(like[i - 1], LEAST_LIKE)
+        costs = []
+        for k in range(unary.shape[1]):
+            w, slope = planes[i, k, 0], planes[i, k, 1:] @ step
+            there, there_slope = planes[i - 1, :, 0], planes[i - 1, :, 1:] @ step
+            apart = (abs(there + there_slope - w) + abs(w - slope - there)) / 2 / pixel
+            reached = out[-1] - out[-1].min() + price * JUMP_PRICE * apart
+            costs.append(unary[i, k] + min(reached.min(), price * JUMP_CAP))
+        out.append(np.array(costs))
+    return np.array(out)

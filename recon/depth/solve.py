@@ -14,6 +14,7 @@ from recon.depth.cost import Reference, Sources, score
 from recon.depth.offers import take_offers
 from recon.depth.patchmatch import REGIONS, sweep
 from recon.depth.photos import HALF, at_level, reference_of, sources_of
+from recon.depth.smooth import smooth
 from recon.depth.views import View
 from recon.geometry import Array
 from recon.kernels.jit import DOOR, spread
@@ -24,6 +25,8 @@ LEVELS = 3
 SWEEPS = (6, 4, 3)
 """Sweeps over both colours at the coarsest level, the next, and all others."""
 GEOMETRIC_SWEEPS = 2
+NEARLY = 2.0
+"""Sources that agree up to so many times the tolerance nearly agree, whatever their normals."""
 ROWS = 4
 """Rows that are worth a call of a kernel."""
 Planes = NDArray[np.float32]
@@ -101,7 +104,9 @@ def _swept(
     w_range: tuple[float, float],
     seed: int,
 ) -> Planes:
-    """Planes f32[4, H, W] after so many sweeps from f32[3, H, W]; the numbers are those of sweep(), of the first one."""
+    """Planes f32[4, H, W] after so many sweeps from f32[3, H, W], made smooth; the numbers are those of sweep(), of the
+    first one.
+    """
     state = np.empty((4, *plane.shape[1:]), np.float32)
     state[:3] = plane
     own, cost = state[:3], state[3]
@@ -114,27 +119,30 @@ def _swept(
                 draw = (seed * 64 + i) * 2 + colour
                 work = (reference, sources, best, own, cost, REGIONS, colour, draw, *numbers)
                 spread(sweep, reference.height, *work, grain=ROWS)
+    smooth(reference, sources, best, own, cost, pixel)
     return state
 
 
 def judged(
     group: Group, best: int, own: Planes, others: list[Planes], tolerance: tuple[float, float, float]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Photometric cost f32[H, W] of the planes `own`, and how many sources agree with them u8[H, W].
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Photometric cost f32[H, W] of the planes `own`, how many sources agree with them u8[H, W], and how many nearly do.
 
     tolerance: pixels of forward-backward error, share of the depth, degrees between normals.
     """
     reference, sources = group.packed(others)
     shape = (reference.height, reference.width)
-    cost, count = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+    cost, count, nearly = np.empty(shape, np.float32), np.empty(shape, np.uint8), np.empty(shape, np.uint8)
     pixels, share, degrees = tolerance
     limits = (np.float32(pixels), np.float32(share), np.float32(np.cos(np.radians(degrees))))
+    loose = (np.float32(NEARLY * pixels), np.float32(NEARLY * share), np.float32(-1))
     plane = np.array(own[:3])
     with DOOR:
         spread(agreement, shape[0], reference, sources, plane, *limits, count, grain=ROWS)
+        spread(agreement, shape[0], reference, sources, plane, *loose, nearly, grain=ROWS)
         alone = sources._replace(geometric=False)
         spread(score, shape[0], reference, alone, best, plane, cost, grain=ROWS)
-    return cost, count
+    return cost, count, nearly
 
 
 def level_factors(size: ArrayLike) -> list[float]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.cameras import Cameras, fit_size
-from recon.depth.consistency import small_pieces
+from recon.depth.consistency import grown, small_pieces
 from recon.depth.fill import filled
 from recon.depth.maps import save_array, save_index, save_map
 from recon.depth.mono import Mono
@@ -35,6 +35,10 @@ FIRST_PASS_WORK, PASS_WORK, JUDGE_WORK = 1.0, 0.45, 0.05
 """Share of the time that a photo takes in the first pass, in each further one, and when it is judged."""
 DOUBTFUL_COST = 0.8
 """A spot whose patches look this unlike (1 - NCC, mean of the best sources) is not believed, whoever agrees."""
+WEAK, WEAK_COST = 0.5, 0.9
+"""A spot that is believed because it continues what is believed: its confidence as a share of what it would be otherwise,
+and the cost beyond which it is not believed either.
+"""
 
 
 @dataclass(frozen=True)
@@ -160,11 +164,14 @@ class Stereo:
             group = self._group(i)
             others = [self._planes(options.passes, int(j))[:3] for j in view.sources]
             tolerance = (options.error_px, options.error_share, options.error_deg)
-            cost, count = judged(group, self._best(i), planes, others, tolerance)
+            cost, count, nearly = judged(group, self._best(i), planes, others, tolerance)
             least = min(options.agree, len(view.sources))
             confidence = confidence_of(cost, count, least)
             pixel = w_of_a_pixel(group.cameras, view)
             confidence[small_pieces(planes[0], confidence > 0, pixel, options.piece)] = 0
+            weak = WEAK * confidence_of(cost, nearly, least, WEAK_COST)
+            more = grown(planes, confidence > 0, weak > 0, group.photos[0], pixel)
+            confidence[more] = weak[more]
         known, usable = confidence > 0, self._photo(i)[..., 3] > 0
         if self.mono is not None:
             planes, guessed = self.mono.guess(i, planes, confidence, usable)
@@ -179,10 +186,14 @@ class Stereo:
         return float((confidence > 0).mean())
 
 
-def confidence_of(cost: NDArray[np.float32], count: NDArray[np.uint8], least: int) -> NDArray[np.float32]:
-    """f32[H, W], 0..1: how alike the patches are times the share of believers, 1 - 2^-count; 0 with fewer than `least`."""
+def confidence_of(
+    cost: NDArray[np.float32], count: NDArray[np.uint8], least: int, doubtful: float = DOUBTFUL_COST
+) -> NDArray[np.float32]:
+    """f32[H, W], 0..1: how alike the patches are times the share of believers, 1 - 2^-count; 0 with fewer than `least`, and
+    from the cost `doubtful` on.
+    """
     alike = np.clip(1 - cost, 0.05, 1)
-    believed = (count >= least) & (cost < DOUBTFUL_COST)
+    believed = (count >= least) & (cost < doubtful)
     return np.where(believed, alike * (1 - 0.5 ** count.astype(np.float32)), 0).astype(np.float32)
 
 

@@ -3,10 +3,10 @@
     python tests/bench/bench_depth.py [motorcycle] [sevenscenes] [sample]
 
 motorcycle: share of the pixels with truth whose disparity is more than 2 px off, missing ones counted as off, before and
-after filling holes. SGBM: block 3, HH mode; its holes are filled from the left and right, the smaller disparity of the
-two. sevenscenes: cameras from our own structure from motion on 30 frames, scale fitted to the Kinect's depth. sample:
-cameras from our own structure from motion, placed by a similarity on the true ones; of the photos those whose true
-depth is known, and their sources.
+after filling holes; the same check is made of the swapped views, and must fail. SGBM: block 3, HH mode; its holes are
+filled from the left and right, the smaller disparity of the two. sevenscenes: cameras from our own structure from motion
+on 30 frames, scale fitted to the Kinect's depth. sample: cameras from our own structure from motion, placed by a
+similarity on the true ones; of the photos those whose true depth is known, and their sources.
 --keep FOLDER keeps and reuses the results of ingest and sfm. --page FILE writes the sample's maps, with error maps against
 truth, as a geometry page.
 """
@@ -43,16 +43,18 @@ F, CX, CY, DOFFS, BASELINE = 994.978, 311.193, 254.877, 31.086, 0.193001
 DISPARITIES = 80
 """Disparities that both methods look through."""
 BAD_PX = 2.0
+LEAST_SWAPPED = 90.0
+"""Percent of the pixels that must be bad when the views are swapped."""
 
 
-def two_views(folder: Path, out: Path) -> tuple[Capture, Reconstruction]:
-    """The rectified pair as a reconstruction: two cameras side by side, no points."""
+def two_views(folder: Path, out: Path, swapped: bool = False) -> tuple[Capture, Reconstruction]:
+    """The rectified pair as a reconstruction: two cameras side by side, no points; swapped: each with the other's photo."""
     from PIL import Image
 
     names = ("left.png", "right.png")
     (out / "images").mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copy(folder / f"motorcycle_{name}", out / "images" / f"{name}.png")
+    for name, photo in zip(names, names[::-1] if swapped else names, strict=True):
+        shutil.copy(folder / f"motorcycle_{photo}", out / "images" / f"{name}.png")
     width, height = Image.open(out / "images" / "left.png.png").size
     pose = np.tile(np.eye(4), (2, 1, 1))
     pose[1, 0, 3] = -BASELINE
@@ -101,6 +103,12 @@ def motorcycle(folder: Path, data: Path, options: DepthOptions) -> dict[str, Any
             values["recon"]["bad2_of_measured"] = bad(sure, np.where(np.isfinite(sure), true, np.nan))
         else:
             values["recon"]["bad2_filled"] = bad(disparity, true)
+    mine = replace(options, depth_long_side=0, near=near, far=far)
+    maps = depth(*two_views(data, folder / "swapped", swapped=True), mine, Job(folder / "depth_swapped"))
+    sure = np.where(maps.confidence[0] > 0, BASELINE * F / maps.z[0] - DOFFS, np.nan)
+    values["swapped_bad2"] = bad(sure, true)
+    if values["swapped_bad2"] < LEAST_SWAPPED:
+        raise SystemExit(f"swapped views pass the check that they must fail: {values['swapped_bad2']} % bad")
     with measured() as spent:
         block = semi_global(data)
     values["sgbm"] = {"bad2": bad(block, true), "measured": float(np.isfinite(block).mean()), "cpu_s": spent.cpu}
