@@ -36,12 +36,14 @@ READS_PHOTOS = ("sfm",)
 """Stages that need the photos themselves; the later ones have their undistorted copies."""
 ON_REQUEST = ("mesh",)
 """Stages that `recon run` adds with --STAGE."""
+ON_NEED = ("depth",)
+"""Stages that `recon run` adds when the options of another need them."""
 MAIN_PARTS = (WithInput, InWorkspace, WithJson, Named, WithPreset, WithView, WithMesh, Redo)
 
 
 def run(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon run INPUT -w DIR`: ingest to eval, and what is asked for beyond, reusing and resuming what is there."""
-    options = [resolve(STAGES[name].options) for name in MAIN_JOB + ON_REQUEST]
+    options = [resolve(STAGES[name].options) for name in MAIN_JOB + ON_REQUEST + ON_NEED]
     args = parse(verb, summary, argv, *MAIN_PARTS, *options)
     main_job(args, verb)
 
@@ -55,8 +57,7 @@ def main_job(args: Any, verb: str) -> None:
     try:
         with workspace.writing(verb):
             for name in job:
-                if name in MAIN_JOB + ON_REQUEST or not _up_to_date(workspace, name):
-                    records[name] = _run_stage(workspace, name, args, progress, force=False)
+                records[name] = _run_stage(workspace, name, args, progress, force=False)
                 if args.view and viewer is None:  # once the input has proved to be one
                     viewer = _spawn_viewer(args)
         _say_result(workspace, args.name, progress)
@@ -79,11 +80,6 @@ def _stages(args: Any) -> tuple[str, ...]:
     for name in (*MAIN_JOB, *asked):
         job += [*STAGES[name].needs_for(take(resolve(STAGES[name].options), args)), name]
     return tuple(dict.fromkeys(job))
-
-
-def _up_to_date(workspace: Workspace, name: str) -> bool:
-    """Whether a result is there that nothing has overtaken, whatever its options: `recon run` has none for it."""
-    return workspace.record(name) is not None and not workspace.stale_inputs(name)
 
 
 def stage(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -196,7 +192,7 @@ def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon demo`: the main job on the sample capture, then the viewer."""
     args = parse(verb, summary, argv, DemoOptions, Named, Redo)
     photos = resolve("recon.sample:sample_photos")()
-    options = [resolve(STAGES[name].options) for name in MAIN_JOB + ON_REQUEST]
+    options = [resolve(STAGES[name].options) for name in MAIN_JOB + ON_REQUEST + ON_NEED]
     words = [str(photos), "-w", str(args.workspace), "--minutes", str(args.minutes), "--name", args.name, *DEMO_OPTIONS]
     words += ["--redo"] * args.redo
     progress = TerminalProgress()

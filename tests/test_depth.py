@@ -34,7 +34,7 @@ from tests.depth_scene import FOCAL, SIZE, Room, cameras_in_a_row, room, sparse_
 from tests.fabricate import write_photo, write_sparse_stage, write_stage
 from tests.posed import capture_of
 
-QUICK = DepthOptions(passes=1)
+QUICK = DepthOptions(depth_passes=1)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_masked_pixels_are_not_measured(place: Room, tmp_path: Path) -> None:
     hidden = np.zeros((SIZE[1], SIZE[0]), bool)
     hidden[30:60, 40:80] = True
     capture, reconstruction = written(place, tmp_path, masks=dict.fromkeys(range(4), ~hidden))
-    maps = depth(capture, reconstruction, replace(QUICK, fill=True), Job(tmp_path / "depth"))
+    maps = depth(capture, reconstruction, replace(QUICK, fill_depth=True), Job(tmp_path / "depth"))
     for i in range(4):
         assert (maps.confidence[i][hidden] == 0).all() and np.isnan(maps.z[i][hidden]).all()
         sure = maps.confidence[i] > 0
@@ -253,7 +253,7 @@ def test_a_rectified_pair_without_points(tmp_path: Path) -> None:
     empty = SparseModel(
         place.names, place.cameras, nothing, nothing.astype(np.uint8), np.zeros(0, np.float32), Observations.none()
     )
-    options = DepthOptions(near=2.0, far=10.0)
+    options = DepthOptions(depth_near=2.0, depth_far=10.0)
     maps = depth(capture, replace(reconstruction, model=empty), options, Job(tmp_path / "depth"))
     sure = maps.confidence[0] > 0
     off = np.abs(FOCAL * 0.4 / maps.z[0] - FOCAL * 0.4 / place.z[0])[sure]
@@ -271,7 +271,7 @@ def test_the_samples_true_depth(tmp_path: Path) -> None:
     nothing, none = np.zeros((0, 3)), np.zeros(0, np.float32)
     mine = cameras[[names.index(name) for name in wanted]]
     model = SparseModel(wanted, mine, nothing, nothing.astype(np.uint8), none, Observations.none(), World("metric"))
-    options = DepthOptions(depth_long_side=216, near=0.5, far=6.0, passes=1)
+    options = DepthOptions(depth_long_side=216, depth_near=0.5, depth_far=6.0, depth_passes=1)
     maps = depth(capture_of(model), Reconstruction(model, tmp_path / "images", None), options, Job(tmp_path / "depth"))
     true = cv2.resize(sample_z()["IMG_0004.jpg"], (216, 162), interpolation=cv2.INTER_NEAREST)
     sure = (maps.confidence[1] > 0) & np.isfinite(true)
@@ -283,7 +283,7 @@ def test_filling_leaves_what_is_measured_and_marks_what_is_not(place: Room, tmp_
     capture, reconstruction = written(place, tmp_path)
     job = Job(tmp_path / "depth")
     holes = depth(capture, reconstruction, QUICK, job)
-    full = depth(capture, reconstruction, replace(QUICK, fill=True), Job(tmp_path / "full"))
+    full = depth(capture, reconstruction, replace(QUICK, fill_depth=True), Job(tmp_path / "full"))
     for i in range(4):
         sure = holes.confidence[i] > 0
         np.testing.assert_array_equal(holes.confidence[i], full.confidence[i])
@@ -352,7 +352,9 @@ def test_maps_come_back_as_they_were_saved(found: DepthMaps, tmp_path: Path) -> 
         load_maps(tmp_path / "depth")
 
 
-@pytest.mark.parametrize("wrong", [{"best": 5}, {"sources": 0}, {"error_px": 0.0}, {"near": 3.0, "far": 2.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"depth_best": 5}, {"depth_sources": 0}, {"agree_px": 0.0}, {"depth_near": 3.0, "depth_far": 2.0}]
+)
 def test_options_are_refused_at_the_door(place: Room, tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(InputError, match="--"):
         depth(*written(place, tmp_path), DepthOptions(**wrong), Job(tmp_path / "depth"))
@@ -386,7 +388,7 @@ def test_the_verb_works_in_a_workspace_and_run_leaves_it_out(
             wall_seconds=0.0,
             cpu_seconds=0.0,
         )
-    assert main(["depth", "-w", str(root), "--passes", "0", "--depth-long-side", "100"]) == 0
+    assert main(["depth", "-w", str(root), "--depth-passes", "0", "--depth-long-side", "100"]) == 0
     maps = load_maps(root / "depth")
     assert maps.names == place.names and tuple(maps.cameras.size[0]) == (100, 75)
     assert not (root / "depth" / "scratch").exists()

@@ -54,7 +54,7 @@ def of_pair(place: Room, folder: Path, rgb: list[Array] | None = None) -> DepthM
         error=model.error[:0],
         observations=Observations.none(),
     )
-    options = DepthOptions(near=2.0, far=10.0)
+    options = DepthOptions(depth_near=2.0, depth_far=10.0)
     return depth(capture, replace(reconstruction, model=nothing), options, Job(folder / "depth"))
 
 
@@ -173,7 +173,7 @@ def test_photos_of_different_sizes(tmp_path: Path) -> None:
         path = str(reconstruction.image_path(name))
         photo = cv2.imread(path)
         assert photo is not None and cv2.imwrite(path, cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
-    maps = depth(capture, replace(reconstruction, model=model), DepthOptions(passes=1), Job(tmp_path / "depth"))
+    maps = depth(capture, replace(reconstruction, model=model), DepthOptions(depth_passes=1), Job(tmp_path / "depth"))
     for i, (z, c) in enumerate(zip(maps.z, maps.confidence, strict=True)):
         assert z.shape == (sizes[i, 1], sizes[i, 0])
         true = cv2.resize(place.z[i], sizes[i].tolist(), interpolation=cv2.INTER_NEAREST)

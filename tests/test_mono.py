@@ -31,7 +31,7 @@ from tests.mono_files import onnx_file
 needs_onnx = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")), reason="needs onnx and onnxruntime"
 )
-QUICK = DepthOptions(passes=1)
+QUICK = DepthOptions(depth_passes=1)
 NEAREST = 2.0
 """Nothing in the room is nearer: red is NEAREST / z."""
 
@@ -236,12 +236,12 @@ def test_guesses_fill_what_stereo_leaves_and_change_nothing_else(tmp_path: Path)
     hidden[20:50, 30:60] = True
     _, masked = written(place, tmp_path, masks=dict.fromkeys(range(5), ~hidden))
     reconstruction = replace(reconstruction, masks=masked.masks)
-    quick = replace(QUICK, passes=0)
+    quick = replace(QUICK, depth_passes=0)
     alone = depth(capture, reconstruction, quick, Job(tmp_path / "alone"))
     job = Job(tmp_path / "both")
     options = replace(quick, mono=str(onnx_file(tmp_path / "net.onnx", 4.0, -0.3)))
     both = depth(capture, reconstruction, options, job)
-    filled = depth(capture, reconstruction, replace(options, fill=True), Job(tmp_path / "filled"))
+    filled = depth(capture, reconstruction, replace(options, fill_depth=True), Job(tmp_path / "filled"))
     for i in range(5):
         sure, guessed = alone.confidence[i] > 0, np.isfinite(both.z[i]) & (both.confidence[i] == 0)
         np.testing.assert_array_equal(both.confidence[i], alone.confidence[i])
@@ -311,7 +311,7 @@ def test_a_workspace_keeps_the_guesses_of_the_same_network_alone(tmp_path: Path)
         with pytest.raises(WorkspaceError, match=r"made otherwise: --mono was sha256 \w+, now sha256 \w+\. Nothing"):
             workspace.run("depth", replace(options, mono=str(moved)), {}, arguments=stage)
         (told,) = workspace.plan("depth", replace(options, mono=str(here), piece=7), {}).changes
-    assert told.startswith("--piece") and first["metrics"]["mono"] == "net.onnx"
+    assert told.startswith("--depth-piece") and first["metrics"]["mono"] == "net.onnx"
 
 
 def test_a_missing_model_stops_the_run_at_the_door(tmp_path: Path) -> None:

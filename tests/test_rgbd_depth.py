@@ -25,7 +25,7 @@ from tests.fabricate import write_photo
 from tests.photo_files import run_ingest
 from tests.rgbd_scene import Shot, errors, the_room
 
-FULL = DepthOptions(depth_long_side=0, passes=0)
+FULL = DepthOptions(depth_long_side=0, depth_passes=0)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_masks_rule_and_limits_hold(seven: Capture, place: Room, tmp_path: Path)
     mask[:, 60:80] = 0
     write_photo(tmp_path / f"sfm/masks/{seven.names[0]}.png", mask)
     reconstruction = replace(shot.reconstruction, masks=tmp_path / "sfm/masks")
-    maps = depth(seven, reconstruction, replace(FULL, far=5.0), Job(tmp_path / "depth"))
+    maps = depth(seven, reconstruction, replace(FULL, depth_far=5.0), Job(tmp_path / "depth"))
     assert (maps.confidence[0][:, 60:80] == 0).all() and (maps.confidence[0][:, 85:] > 0).any()
     assert np.nanmax(maps.z[1]) <= 5
 
@@ -173,7 +173,7 @@ def test_given_metres_are_checked_and_stay(seven: Capture, place: Room, tmp_path
 def test_stereo_answers_where_the_depth_camera_does_not(seven: Capture, place: Room, tmp_path: Path):
     few = replace(seven, depth=(*seven.depth[:2], None, None, None, None))
     shot = scene.shot(few, place, tmp_path)
-    job, quick = Job(tmp_path / "auto"), replace(FULL, sources=2)
+    job, quick = Job(tmp_path / "auto"), replace(FULL, depth_sources=2)
     maps = depth(few, shot.reconstruction, quick, job)
     assert job.metrics["depth_images"] == 2 and (maps.confidence[4] > 0).mean() > 0.3, "fewer than half: stereo joins"
     alone = depth(few, shot.reconstruction, replace(quick, sensor="off"), Job(tmp_path / "off"))
@@ -183,6 +183,18 @@ def test_stereo_answers_where_the_depth_camera_does_not(seven: Capture, place: R
     assert (maps.confidence[0] > 0).sum() > (alone.confidence[0] > 0).sum()
     found = SensorDepth.of(seven, shot.reconstruction, replace(FULL, sensor="both"), job)
     assert found is not None and found.joins and len(found.fit) == 6
+
+
+def test_the_depth_camera_measures_alone_where_stereo_cannot(seven: Capture, place: Room, tmp_path: Path):
+    shot = scene.shot(seven, place, tmp_path)
+    model = shot.reconstruction.model
+    bare = replace(model, xyz=model.xyz[:0], rgb=model.rgb[:0], error=model.error[:0])
+    bare = replace(shot.reconstruction, model=replace(bare, observations=type(model.observations).none()))
+    with pytest.raises(InputError, match="overlap"):
+        depth(seven, bare, replace(FULL, sensor="off"), Job(tmp_path / "off"))
+    job = Job(tmp_path / "both")
+    maps = depth(seven, bare, replace(FULL, sensor="both"), job)
+    assert right(maps, place, 2) > 0.97 and any("measures alone" in w for w in job.warnings)
 
 
 def test_the_scale_needs_points(seven: Capture, place: Room, tmp_path: Path):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class SensorDepth:
         if units is None:
             return None
         fit = frozenset(sensor.row) - frozenset(scale.left_out)
-        joins = options.sensor == "both" or len(fit) < ENOUGH * len(rows)
+        joins = options.sensor == "both" or options.mono is not None or len(fit) < ENOUGH * len(rows)
         without = [name for name in model.names if name not in fit]
         if without and not joins:
             job.warn(
@@ -69,14 +70,14 @@ class SensorDepth:
         cameras = model.cameras.resized(fit_size(model.cameras.size, options.depth_long_side))
         return SensorDepth(sensor, model, cameras, units, fit, joins, options, job)
 
-    def write(self) -> None:
-        """Write the maps; where stereo has written its own, the depth camera's z goes before it."""
+    def write(self, notes: Mapping[str, Any]) -> None:
+        """Write the maps; where stereo has written its own, the depth camera's z goes before it. notes: for depth.json."""
         measured = []
         with self.job.task("depth images", len(self.model.names)) as task:
             for i, name in enumerate(self.model.names):
                 measured.append(self._write(i, name))
                 task.advance()
-        save_index(self.job.folder, self.model.names, self.cameras, self.model.world)
+        save_index(self.job.folder, self.model.names, self.cameras, self.model.world, **notes)
         self.job.metrics |= {
             "photos": len(measured),
             "depth_images": len(self.fit),
@@ -94,8 +95,8 @@ class SensorDepth:
         width, height = (int(s) for s in self.cameras.size[i])
         z, confidence = np.full((height, width), np.nan, np.float32), np.zeros((height, width), np.float32)
         normal = np.full((height, width, 3), np.nan, np.float32)
-        if self.joins:
-            folder = self.job.folder
+        folder = self.job.folder
+        if self.joins and map_path(folder, KINDS[-1], name).is_file():
             z, confidence, normal = (np.load(map_path(folder, kind, name), allow_pickle=False) for kind in KINDS)
         if name in self.fit:
             own, sure, facing = self.maps(i, name)
@@ -116,7 +117,7 @@ class SensorDepth:
         cosine = -(normal * ray).sum(-1) / np.linalg.norm(ray, axis=-1)
         confidence = confidence_of(z, trust, told, cosine.astype(np.float32))
         z = (z * self.units).astype(np.float32)
-        near, far = self.options.near, self.options.far
+        near, far = self.options.depth_near, self.options.depth_far
         confidence[~self.usable(name, camera) | (z < near) | ((far > 0) & (z > far))] = 0
         known = confidence > 0
         return np.where(known, z, np.nan), confidence, np.where(known[..., None], normal, np.nan)

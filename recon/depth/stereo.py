@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class Stereo:
         test = {name for name, is_test in zip(capture.names, capture.test, strict=True) if is_test}
         rows = np.array([i for i, name in enumerate(reconstruction.model.names) if name not in test], np.int64)
         model = reconstruction.model.select(rows, min_views=2)
-        views = choose_views(model, options.sources, options.near, options.far)
+        views = choose_views(model, options.depth_sources, options.depth_near, options.depth_far)
         _check(model, views, job, bool(options.mono))
         size = fit_size(model.cameras.size, options.depth_long_side)
         poses = [model.cameras.cam_from_world.tolist(), model.cameras.K.tolist(), size.tolist()]
@@ -78,11 +78,14 @@ class Stereo:
             mono = Mono.of(options.mono, reconstruction, model.names, model.cameras, views, job, options.seed)
         return Stereo(reconstruction, model, model.cameras.resized(size), views, options, job, folder, mono)
 
-    def run(self) -> None:
-        """Every pass over every photo; then judge, and write the maps. Raises InputError when there is nothing to write."""
+    def run(self) -> dict[str, Any]:
+        """Every pass over every photo; then judge, and write the maps. What depth.json says of them beside their names.
+
+        Raises InputError when there is nothing to write.
+        """
         if self.mono is not None:
             self.mono.infer()
-        n, passes = len(self.model.names), self.options.passes
+        n, passes = len(self.model.names), self.options.depth_passes
         total = n * (FIRST_PASS_WORK + passes * PASS_WORK + JUDGE_WORK)
         with self.job.task("depth", total) as task:
             first = self._first_open_pass()
@@ -107,6 +110,7 @@ class Stereo:
             "long_side": int(self.cameras.size.max()),
         } | self.job.metrics
         self.job.say(f"depth of {n} photos; measured on {np.mean(measured):.0%} of their pixels")
+        return notes
 
     def _part(self, number: int, i: int) -> Path:
         return self.folder / f"pass{number}" / f"{self.model.names[i]}.npy"
@@ -114,7 +118,7 @@ class Stereo:
     def _first_open_pass(self) -> int:
         """The first pass that is not whole; passes before the last whole one need not be there any more."""
         everyone = range(len(self.model.names))
-        whole = [p for p in range(self.options.passes + 1) if all(self._part(p, i).is_file() for i in everyone)]
+        whole = [p for p in range(self.options.depth_passes + 1) if all(self._part(p, i).is_file() for i in everyone)]
         return max(whole) + 1 if whole else 0
 
     def _planes(self, number: int, i: int) -> Planes:
@@ -135,7 +139,7 @@ class Stereo:
     def _solve(self, number: int, i: int, task: Task) -> None:
         work = PASS_WORK if number else FIRST_PASS_WORK
         path, view = self._part(number, i), self.views[i]
-        task.update(text=f"{self.model.names[i]}, pass {number + 1} of {self.options.passes + 1}")
+        task.update(text=f"{self.model.names[i]}, pass {number + 1} of {self.options.depth_passes + 1}")
         if path.is_file():
             task.advance(work)
             return
@@ -153,22 +157,22 @@ class Stereo:
         save_array(path, planes)
 
     def _best(self, i: int) -> int:
-        return min(self.options.best, len(self.views[i].sources))
+        return min(self.options.depth_best, len(self.views[i].sources))
 
     def _finish(self, i: int) -> float:
         """Judge and write the maps of one photo. Returns the share of its pixels that are measured."""
         options, view, name = self.options, self.views[i], self.model.names[i]
-        planes = np.array(self._planes(options.passes, i))
+        planes = np.array(self._planes(options.depth_passes, i))
         confidence = np.zeros(planes.shape[1:], np.float32)
         if len(view.sources):
             group = self._group(i)
-            others = [self._planes(options.passes, int(j))[:3] for j in view.sources]
-            tolerance = (options.error_px, options.error_share, options.error_deg)
+            others = [self._planes(options.depth_passes, int(j))[:3] for j in view.sources]
+            tolerance = (options.agree_px, options.agree_share, options.agree_deg)
             cost, count, nearly = judged(group, self._best(i), planes, others, tolerance)
-            least = min(options.agree, len(view.sources))
+            least = min(options.depth_agree, len(view.sources))
             confidence = confidence_of(cost, count, least)
             pixel = w_of_a_pixel(group.cameras, view)
-            confidence[small_pieces(planes[0], confidence > 0, pixel, options.piece)] = 0
+            confidence[small_pieces(planes[0], confidence > 0, pixel, options.depth_piece)] = 0
             weak = WEAK * confidence_of(cost, nearly, least, WEAK_COST)
             more = grown(planes, confidence > 0, weak > 0, group.photos[0], pixel)
             confidence[more] = weak[more]
@@ -176,9 +180,9 @@ class Stereo:
         if self.mono is not None:
             planes, guessed = self.mono.guess(i, planes, confidence, usable)
             known = known | guessed
-        if options.fill and len(view.sources):
+        if options.fill_depth and len(view.sources):
             planes = filled(planes, known, self._photo(i), self._group(i).epipoles())
-        known = known | (options.fill & (planes[0] > 0) & usable)
+        known = known | (options.fill_depth & (planes[0] > 0) & usable)
         with np.errstate(divide="ignore"):
             z = np.where(known, 1 / planes[0], np.nan)
         normal = np.where(known[..., None], camera_normals(planes, self.cameras.K[i]), np.nan)

@@ -92,7 +92,7 @@ def motorcycle(folder: Path, data: Path, options: DepthOptions) -> dict[str, Any
     values: dict[str, Any] = {}
     near, far = (BASELINE * F / (d + DOFFS) for d in (DISPARITIES, 0))
     for fill in (False, True):
-        mine = replace(options, depth_long_side=0, near=near, far=far, fill=fill)
+        mine = replace(options, depth_long_side=0, depth_near=near, depth_far=far, fill_depth=fill)
         job = Job(folder / f"depth_{fill}")
         with measured() as spent:
             maps = depth(capture, reconstruction, mine, job)
@@ -103,7 +103,7 @@ def motorcycle(folder: Path, data: Path, options: DepthOptions) -> dict[str, Any
             values["recon"]["bad2_of_measured"] = bad(sure, np.where(np.isfinite(sure), true, np.nan))
         else:
             values["recon"]["bad2_filled"] = bad(disparity, true)
-    mine = replace(options, depth_long_side=0, near=near, far=far)
+    mine = replace(options, depth_long_side=0, depth_near=near, depth_far=far)
     maps = depth(*two_views(data, folder / "swapped", swapped=True), mine, Job(folder / "depth_swapped"))
     sure = np.where(maps.confidence[0] > 0, BASELINE * F / maps.z[0] - DOFFS, np.nan)
     values["swapped_bad2"] = bad(sure, true)
@@ -218,7 +218,7 @@ def sample(folder: Path, data: Path, options: DepthOptions, page: Path | None = 
     rows = [names.index(name) for name in model.names]
     true_from_model = fit_sim3(cameras.centers[rows], model.cameras.centers)
     wanted = [model.names.index(name) for name in sample_z()]
-    views = choose_views(model, options.sources)
+    views = choose_views(model, options.depth_sources)
     rows = sorted({*wanted, *(int(j) for i in wanted for j in views[i].sources)})
     placed = replace(reconstruction, model=model.select(rows, 2).transformed(true_from_model, World("metric")))
     with measured() as spent:
