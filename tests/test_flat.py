@@ -205,6 +205,36 @@ def test_the_kernels_do_what_their_twins_do(terms: tuple[float, float]) -> None:
 # Training
 
 
+@pytest.mark.parametrize("terms", [(1.0, 0.0), (0.0, 1.0)])
+def test_each_term_alone_brings_splats_into_line(terms: tuple[float, float]) -> None:
+    """The same plane in many small splats, turned and moved along z at random; only the term itself is descended."""
+    draw = torch.Generator().manual_seed(3)
+    flat = tilted(0.3, size=0.3, count=1)
+    place = 2 * torch.rand(150, 2, generator=draw) - 1
+    mean = torch.stack([place[:, 0], place[:, 1], 4 + np.tan(0.3) * place[:, 1]], -1)
+    shift = 0.2 * torch.randn(150, generator=draw) * (terms[1] > 0)
+    lean = 0.3 * torch.randn(150, 4, generator=draw) * (terms[0] > 0)
+    columns = {name: column.repeat(150, *[1] * (column.dim() - 1)) for name, column in flat.columns().items()}
+    mean = (mean * (1 + shift / 4)[:, None]).requires_grad_()
+    quat = (columns["quat"] + lean).requires_grad_()
+    splats = Splats(**columns | {"mean": mean, "quat": quat, "opacity_logit": torch.zeros(150)})
+
+    def wrong() -> float:
+        with torch.no_grad():
+            normal = planes.planes(splats, POSE)[:, :3] @ torch.tensor([0.0, np.sin(0.3), -np.cos(0.3)]).float()
+            off = (mean[:, 2] - np.tan(0.3) * mean[:, 1] - 4).std()
+            return float(torch.acos(normal.clamp(-1, 1)).mean() if terms[0] else off)
+
+    before, descent = wrong(), torch.optim.Adam([quat if terms[0] else mean], 5e-3)
+    for _ in range(60):
+        features = planes.planes(splats, POSE) if terms[0] else planes.moments(splats, POSE, 4.0)
+        seen = rasterize(splats, VIEW, features=features)
+        descent.zero_grad()
+        planes.penalty(seen.extra["features"], seen.alpha, seen.rgb, VIEW.K, *terms).backward()
+        descent.step()
+    assert before > 0.1 and wrong() < 0.8 * before
+
+
 @pytest.fixture
 def ball(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Capture, Posed, Path]:
     """Photos of the flat splats of a sphere of radius 0.8, and points near it."""
