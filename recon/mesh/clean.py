@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from recon.cameras import Cameras, fit_size
 from recon.mesh import face_normals, without_unused
-from recon.mesh.loops import opposites
 from recon.mesh.raster import look, visible
 
 LOOK = 1024
@@ -20,16 +19,13 @@ def edges_of(faces: NDArray) -> NDArray[np.int64]:
 
 
 def face_components(faces: NDArray) -> NDArray[np.int32]:
-    """i32[F], the number of the part that each face belongs to; parts are joined by edges: a flap that hangs at a vertex is
-    a part of its own.
-    """
+    """i32[F], the number of the part that each face belongs to; parts are joined by vertices."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    opposite = opposites(faces)
-    h = np.flatnonzero(opposite >= 0)
-    graph = coo_array((np.ones(len(h), np.int8), (h // 3, opposite[h] // 3)), shape=(len(faces), len(faces)))
-    return connected_components(graph, directed=False)[1].astype(np.int32)
+    e, n = edges_of(faces), int(faces.max(initial=-1)) + 1
+    graph = coo_array((np.ones(len(e), np.int8), (e[:, 0], e[:, 1])), shape=(n, n))
+    return connected_components(graph, directed=False)[1][faces[:, 0]].astype(np.int32)
 
 
 def drop_small_parts(xyz: NDArray, faces: NDArray, least_share: float) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from recon.mesh import vertex_normals
 
 LEAST = 1e-7
 """Worth of what no camera has in front of it, as a share of the largest."""
-CONTRAST = 2.0
+CONTRAST = 1.5
 """Power of the sum: with 1, the bumps of a badly measured background still take most triangles of a scene."""
 
 
