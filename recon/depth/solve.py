@@ -72,6 +72,7 @@ def solve_alone(group: Group, view: View, best: int, seed: int, tick: Callable[[
         pixel = w_of_a_pixel(small.cameras, view)
         reach, turn = (4.0, 0.5) if i == 0 else (2.0, 0.3)
         state = _swept(reference, sources, best, plane, SWEEPS[min(i, 2)], pixel, reach, turn, view.w_range, seed + i)
+        smooth(reference, sources, best, state[:3], state[3], pixel)
         tick(float(work[i] / work.sum()))
     assert state is not None  # there is a level at least
     return state
@@ -104,9 +105,7 @@ def _swept(
     w_range: tuple[float, float],
     seed: int,
 ) -> Planes:
-    """Planes f32[4, H, W] after so many sweeps from f32[3, H, W], made smooth; the numbers are those of sweep(), of the
-    first one.
-    """
+    """Planes f32[4, H, W] after so many sweeps from f32[3, H, W]; the numbers are those of sweep(), of the first one."""
     state = np.empty((4, *plane.shape[1:]), np.float32)
     state[:3] = plane
     own, cost = state[:3], state[3]
@@ -119,7 +118,6 @@ def _swept(
                 draw = (seed * 64 + i) * 2 + colour
                 work = (reference, sources, best, own, cost, REGIONS, colour, draw, *numbers)
                 spread(sweep, reference.height, *work, grain=ROWS)
-    smooth(reference, sources, best, own, cost, pixel)
     return state
 
 
