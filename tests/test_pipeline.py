@@ -21,8 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 STEPS, LONG_SIDE = 250, 160
 SFM_OPTIONS = ["--deterministic", "--features", "1500"]
 TRAIN_OPTIONS = ["--steps", str(STEPS), "--long-side", str(LONG_SIDE), "--splats", "3000"]
-OPTIONS = [*SFM_OPTIONS, *TRAIN_OPTIONS]
-STAGES = ("ingest", "sfm", "align", "train/main", "eval/main")
+DEPTH_OPTIONS = ["--depth-long-side", "160", "--depth-sources", "3"]
+MESH_OPTIONS = ["--from", "depth", "--faces", "4000", "--texture-size", "256"]
+OPTIONS = [*SFM_OPTIONS, *TRAIN_OPTIONS, *DEPTH_OPTIONS, "--mesh", *MESH_OPTIONS]
+STAGES = ("ingest", "sfm", "align", "depth", "train/main", "eval/main", "mesh/main")
 TELLS_TIME = ("stage.json", "history.jsonl", "report.html")
 """Files that hold wall times, and so differ between equal runs."""
 
@@ -114,7 +116,7 @@ def test_a_second_run_keeps_everything(finished, photos):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and not p.name.startswith(".")}
     done = recon("run", photos, "-w", finished, *OPTIONS)
     assert done.returncode == 0
-    assert done.stderr.count(" kept ") == 5
+    assert done.stderr.count(" kept ") == len(STAGES)
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
@@ -147,9 +149,13 @@ def test_status_and_export(finished, tmp_path):
         ("sfm", "replace", 6),
         ("sfm", "replace", 26),
         ("align", "replace", 5),
+        ("depth", "replace", 30),
+        ("depth", "fsync", 150),
         ("train/main", "replace", 4),
         ("train/main", "fsync", 14),
         ("eval/main", "replace", 5),
+        ("mesh/main", "replace", 2),
+        ("mesh/main", "fsync", 4),
     ],
 )
 def test_sigkill_in_a_stage(finished, photos, tmp_path, stage, function, at):
@@ -157,7 +163,13 @@ def test_sigkill_in_a_stage(finished, photos, tmp_path, stage, function, at):
     root = tmp_path / "w"
     copy_until(finished, stage, root)
     verb = stage.partition("/")[0]
-    options = {"ingest": [photos], "sfm": SFM_OPTIONS, "train": TRAIN_OPTIONS}.get(verb, [])
+    options = {
+        "ingest": [photos],
+        "sfm": SFM_OPTIONS,
+        "train": TRAIN_OPTIONS,
+        "depth": DEPTH_OPTIONS,
+        "mesh": MESH_OPTIONS,
+    }.get(verb, [])
     killed = recon(verb, "-w", root, *options, kill=(function, at))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = recon(verb, "-w", root, *options)

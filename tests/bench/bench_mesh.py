@@ -23,17 +23,16 @@ from common import ROOT, datasets, measured, record
 
 from recon.cameras import Cameras, fit_size
 from recon.geometry import fit_sim3, se3_inverse
-from recon.job import Job
-from recon.mesh import Mesh, load_mesh
+from recon.mesh import load_mesh
 from recon.mesh.marching import extract
-from recon.mesh.picture import picture
 from recon.mesh.raster import look
-from recon.mesh.texture import paint
 from recon.mesh.views import DepthView
 from recon.mesh.volume import build_volume
 from recon.sample import sample_cameras, sample_mesh
 from recon.workspace import Workspace
+from render.stage_mesh import SLACK
 from tests.bench import surface
+from tests.bench.textured import held_out
 
 MAIN_SHARE = 0.01
 """Threshold as a share of the diagonal of the main object's box."""
@@ -83,6 +82,7 @@ def one_mesh(workspace: Workspace, name: str, words: list[str], truth: dict[str,
         peak = run_and_watch([sys.executable, "-m", "recon", "mesh", "-w", str(workspace.root), *words])
     made = workspace.record("mesh", name) or {}
     mesh, posed = load_mesh(workspace.folder("mesh", name)), workspace.load("align")
+    slack = SLACK * float(made["metrics"]["voxel"])
     names, cameras = sample_cameras()
     rows = [names.index(photo) for photo in posed.model.names]
     true_from_world = fit_sim3(cameras.centers[rows], posed.model.cameras.centers)
@@ -93,7 +93,7 @@ def one_mesh(workspace: Workspace, name: str, words: list[str], truth: dict[str,
         "mesh": made.get("metrics"),
         "hare": hare_scores(xyz, mesh.faces, truth),
         "hare_faces": len(surface.near_box(xyz, mesh.faces, *truth["box"])),
-        "held_out": held_out(workspace, mesh, name),
+        "held_out": held_out(workspace.load("ingest"), posed, workspace.load("train"), mesh, slack),
         "control_shuffled_depth": shuffled(workspace, name, true_from_world, truth),
     }
 
@@ -120,44 +120,6 @@ def hare_scores(xyz: np.ndarray, faces: np.ndarray, truth: dict[str, Any]) -> li
     return [
         s.to_json() for s in surface.scores(surface.inside(points, low, high), truth["points"], truth["dense"], steps)
     ]
-
-
-def held_out(workspace: Workspace, mesh: Mesh, name: str) -> dict[str, Any]:
-    """PSNR of the textured mesh in the held-out cameras, beside the splats', and of a texture from wrong cameras."""
-    from render.evaluate import View, compare, render_view
-    from render.mesh_views import TrainingPhotos, training_names
-
-    capture, posed, scene = (workspace.load(stage) for stage in ("ingest", "align", "train"))
-    photos = TrainingPhotos(posed, training_names(capture, posed))
-    wrong = replace_cameras(photos, np.roll(np.arange(len(photos.names)), len(photos.names) // 2))
-    slack = 2 * float((workspace.record("mesh", name) or {})["metrics"]["voxel"])
-    control = paint(mesh, wrong, slack, 0, Job(Path(tempfile.mkdtemp()))).mesh
-    values: dict[str, list[float]] = {"mesh": [], "splats": [], "control_wrong_cameras": [], "covered": []}
-    for photo, is_test in zip(capture.names, capture.test, strict=True):
-        if not is_test or photo not in posed.model.names:
-            continue
-        view = render_view(posed, scene, photo, (0.0, 0.0, 0.0))
-        camera = posed.model.cameras[posed.model.names.index(photo)]
-        camera = camera.resized(fit_size(camera.size, scene.info["long_side"]))
-        values["splats"].append(compare(view).psnr)
-        for key, surface_of in (("mesh", mesh), ("control_wrong_cameras", control)):
-            values[key].append(compare(View(view.target, picture(surface_of, camera), view.valid, view.matte)).psnr)
-        covered = view.valid & (look(camera, mesh.xyz, mesh.faces).face >= 0)
-        values["covered"].append(float(covered.mean()))
-        both = [replace(view, valid=covered), View(view.target, picture(mesh, camera), covered, view.matte)]
-        for key, one in zip(("splats_where_covered", "mesh_where_covered"), both, strict=True):
-            values.setdefault(key, []).append(compare(one).psnr)
-    return {key: float(np.mean(numbers)) for key, numbers in values.items()}
-
-
-def replace_cameras(photos: Any, order: np.ndarray) -> Any:
-    """The photos with each other's cameras."""
-
-    class Wrong:
-        cameras = photos.cameras[order]
-        read = staticmethod(photos.read)
-
-    return Wrong()
 
 
 def shuffled(workspace: Workspace, name: str, true_from_world: Any, truth: dict[str, Any]) -> list[dict[str, float]]:
