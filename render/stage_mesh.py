@@ -108,7 +108,7 @@ def _clean(fused: Arrays, views: DepthViews, cameras: Cameras, options: MeshOpti
     """The surface within its budget of faces, and what became of its holes."""
     voxel = float(fused["voxel"])
     with job.task("cleaning the surface"):
-        faces = fused["faces"][drop_small_parts(fused["xyz"], fused["faces"], options.least_part)]
+        faces = fused["faces"][drop_small_parts(fused["xyz"], fused["faces"], options.least_part, cameras)]
         xyz, faces, _ = without_unused(fused["xyz"], faces)
         widest = options.fill_holes * extent(xyz)
         if options.surface == "poisson":

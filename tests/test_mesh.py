@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recon.cameras import Cameras
 from recon.errors import InputError, WorkspaceError
 from recon.geometry import World
 from recon.mesh import Mesh, area, face_normals, read_mesh, save_mesh, vertex_normals
@@ -169,6 +170,19 @@ def test_what_no_camera_sees_and_what_is_small_is_dropped(ball):
     assert kept[: 2 * len(faces)].all() and not kept[2 * len(faces) :].any()
     cleaned, left = clean(both, all_faces, cameras_around(), 0.02, 0.01)
     assert np.abs(np.linalg.norm(cleaned, axis=1) - 1).max() < VOXEL and len(left) > 0.99 * len(faces)
+
+
+def test_what_is_small_in_space_and_large_in_the_photos_stays(ball):
+    xyz, faces = ball
+    view = Cameras(
+        np.eye(4)[None], np.array([[[100.0, 0, 50], [0, 100, 50], [0, 0, 1]]]), np.array([[100, 100]], np.int32)
+    )
+    wall, near, far = 40 * xyz + [0, 0, 80], 0.05 * xyz + [0, 0, 1], 0.05 * xyz + [0, 0, 30]
+    every = np.concatenate([wall, near, far]).astype(np.float32)
+    all_faces, f = np.concatenate([faces, faces + len(xyz), faces + 2 * len(xyz)]), len(faces)
+    for cameras, stays in ((view, True), (None, False)):
+        kept = drop_small_parts(every, all_faces, 0.005, cameras)
+        assert kept[:f].all() and kept[f : 2 * f].all() == stays and not kept[2 * f :].any()
 
 
 def test_back_sides_are_not_seen(ball):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from recon.cameras import Cameras, fit_size
 from recon.mesh import face_normals, without_unused
 from recon.mesh.raster import look, visible
+from recon.mesh.worth import pixels_of_vertices
 
 LOOK = 1024
 """Pixels along the longer side of the views that tell what no camera sees."""
@@ -28,14 +29,22 @@ def face_components(faces: NDArray) -> NDArray[np.int32]:
     return connected_components(graph, directed=False)[1][faces[:, 0]].astype(np.int32)
 
 
-def drop_small_parts(xyz: NDArray, faces: NDArray, least_share: float) -> NDArray[np.bool_]:
-    """bool[F]: the faces of parts whose area is at least `least_share` of the largest part's."""
+def drop_small_parts(
+    xyz: NDArray, faces: NDArray, least_share: float, cameras: Cameras | None = None
+) -> NDArray[np.bool_]:
+    """bool[F]: the faces of parts with at least `least_share` of the largest part's area, in space or in the cameras' photos.
+
+    What stands before the cameras is small beside the walls of its room, and large in the photos.
+    """
     if len(faces) == 0:
         return np.zeros(0, bool)
     part = face_components(faces)
-    area = np.bincount(part, np.linalg.norm(face_normals(xyz, faces), axis=1))
-    keep = np.zeros(len(area), bool)
-    keep[np.flatnonzero(area >= least_share * area.max())] = True
+    size = np.linalg.norm(face_normals(xyz, faces), axis=1)
+    keep = np.zeros(int(part.max()) + 1, bool)
+    weights = [np.ones(len(xyz))] + ([] if cameras is None else [pixels_of_vertices(xyz, faces, cameras)])
+    for weight in weights:
+        total = np.bincount(part, size * weight[faces].mean(1))
+        keep |= (total >= least_share * total.max()) & (total > 0)
     return keep[part]
 
 
@@ -60,11 +69,11 @@ def facing(camera: Cameras, xyz: NDArray, faces: NDArray, normal: NDArray) -> ND
 def clean(
     xyz: NDArray, faces: NDArray, cameras: Cameras, slack: float, least_share: float, least_views: int = 1
 ) -> tuple[NDArray, NDArray[np.int32]]:
-    """The surface without faces that no camera sees, and without parts smaller than `least_share` of the largest (by area)."""
+    """The surface without faces that no camera sees, and without parts smaller than `least_share` of the largest."""
     cameras = cameras.resized(fit_size(cameras.size, LOOK))
-    kept = faces[drop_small_parts(xyz, faces, least_share)]
+    kept = faces[drop_small_parts(xyz, faces, least_share, cameras)]
     kept = kept[seen_faces(xyz, kept, cameras, slack, least_views)]
-    kept = kept[drop_small_parts(xyz, kept, least_share)]
+    kept = kept[drop_small_parts(xyz, kept, least_share, cameras)]
     xyz, kept, _ = without_unused(xyz, kept)
     return xyz, kept
 

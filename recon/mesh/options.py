@@ -30,7 +30,8 @@ class MeshOptions:
     smoothing: int = 10
     """Rounds of smoothing that shrink nothing (Taubin); 0: none."""
     least_part: float = 0.005
-    """Parts that hang together and have less than this share of the largest one's area are dropped."""
+    """Parts that hang together and have less than this share of the largest one's area, in space and in the photos, are
+    dropped."""
     level_exposure: bool = True
     """Bring the photos to one exposure before their colours are used."""
     geometry_page: bool = field(default=True, metadata={"key": False})
