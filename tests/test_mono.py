@@ -310,7 +310,7 @@ def test_a_workspace_keeps_the_guesses_of_the_same_network_alone(tmp_path: Path)
         onnx_file(moved, 2.0)
         with pytest.raises(WorkspaceError, match=r"made otherwise: --mono was sha256 \w+, now sha256 \w+\. Nothing"):
             workspace.run("depth", replace(options, mono=str(moved)), {}, arguments=stage)
-        (told,) = workspace.plan("depth", replace(options, mono=str(here), piece=7), {}).changes
+        (told,) = workspace.plan("depth", replace(options, mono=str(here), depth_piece=7), {}).changes
     assert told.startswith("--depth-piece") and first["metrics"]["mono"] == "net.onnx"
 
 

@@ -55,8 +55,8 @@ class DepthOptions:
     """Nearest depth looked for, in world units; 0: from the sparse points."""
     depth_far: float = 0.0
     """Farthest depth looked for, in world units; 0: from the sparse points."""
-    seed: int = 0
-    """Seed of everything random."""
+    depth_seed: int = 0
+    """Seed of everything random in stereo; scenes of one capture share its depth."""
     sensor: Literal["auto", "both", "off"] = "auto"
     """Depth images of a depth camera. auto: they alone, where half of the training photos have one and --mono is not given.
     both: stereo answers where they do not. off: stereo alone."""

@@ -75,7 +75,7 @@ class Stereo:
         folder = job.scratch / f"stereo_{label}"
         mono = None
         if options.mono is not None:
-            mono = Mono.of(options.mono, reconstruction, model.names, model.cameras, views, job, options.seed)
+            mono = Mono.of(options.mono, reconstruction, model.names, model.cameras, views, job, options.depth_seed)
         return Stereo(reconstruction, model, model.cameras.resized(size), views, options, job, folder, mono)
 
     def run(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Stereo:
             task.advance(work)
             return
         width, height = self.cameras.size[i]
-        seed = (self.options.seed * 16 + number) * len(self.model.names) + i
+        seed = (self.options.depth_seed * 16 + number) * len(self.model.names) + i
         if not len(view.sources):
             planes = np.zeros((4, height, width), np.float32)
         elif number == 0:

@@ -100,12 +100,90 @@ def command_line(record: Record) -> Iterator[Row]:
     yield "`recon --help` beside `import tyro`", f"{record['values']['ratio']['recon --help']:.2f} of its CPU time"
 
 
+def stereo(record: Record) -> Iterator[Row]:
+    values = record["values"]
+    if v := values.get("motorcycle"):
+        own, other = (f"{v[who]['bad2']:.1f} %, {v[who]['bad2_filled']:.1f} %" for who in ("recon", "sgbm"))
+        yield (
+            "stereo of two views, Middlebury motorcycle: pixels more than 2 px off, missing ones counted; after filling",
+            f"{own} (OpenCV's SGBM: {other})",
+        )
+    if v := values.get("sevenscenes"):
+        yield (
+            f"stereo of {v['frames']} frames of 7-Scenes at {v['long_side']} px beside their Kinect",
+            f"{100 * v['median_relative_error']:.1f} % off (median) on the {v['measured']:.0%} that it measures; "
+            f"{v['cpu_s_per_photo']:.0f} CPU s a photo",
+        )
+    if v := values.get("sample"):
+        errors = [photo["median_relative_error"] for photo in v["photos"].values()]
+        shares = [photo["measured"] for photo in v["photos"].values()]
+        yield (
+            f"stereo of the sample at {v['long_side']} px against its true z",
+            f"{100 * median(errors):.2f} % off (median) on the {mean(shares):.0%} that it measures",
+        )
+
+
+def sample_meshes(record: Record) -> Iterator[Row]:
+    words = {"main": "from splats", "stereo": "from stereo"}
+    for name, v in record["values"].items():
+        hare, seen = v["hare"][1], v["held_out"]
+        yield (
+            f"mesh of the sample {words[name]}: F-score of its hare within 1 % of its size; held-out PSNR where it covers",
+            f"{hare['f']:.3f} at {1000 * hare['threshold']:.1f} mm; {seen['mesh_where_covered']:.1f} dB "
+            f"(splats {seen['splats_where_covered']:.1f} dB); {v['cpu_seconds']:.0f} CPU s, {v['peak_gib']:.1f} GiB",
+        )
+
+
+def half_of_temple(record: Record) -> Iterator[Row]:
+    v = record["values"]
+    yield (
+        f"templeRing's mesh from {v['half']['photos']} instead of {v['all']['photos']} photos",
+        f"{v['half_vs_all']['within_half_mm_of_full']:.0%} within 0.5 mm of the full mesh, of which "
+        f"{v['half_vs_all']['full_within_1_mm']:.0%} lie within 1 mm",
+    )
+
+
+def mesh_of_fountain(record: Record) -> Iterator[Row]:
+    v = record["values"]
+    yield (
+        f"fountain-P11, {v['photos']} photos at {v['long_side']} px: depth, fusion, texture",
+        f"{v['cpu_minutes']:.1f} CPU minutes, {v['peak_gib']:.1f} GiB; held out {v['held_out']['mesh_where_covered']:.1f} dB "
+        f"where it covers (splats {v['held_out']['splats_where_covered']:.1f} dB)",
+    )
+
+
+def taught_by_depth(record: Record) -> Iterator[Row]:
+    for without, taught in zip(record["values"][::2], record["values"][1::2], strict=True):
+        a, b = without["mean"], taught["mean"]
+        yield (
+            f"fox, {without['budget']:g} CPU s: `--depth-weight {taught['weight']:g}` instead of none",
+            f"{b['psnr']:.2f} instead of {a['psnr']:.2f} dB; z agrees to 1 % with the neighbours' on "
+            f"{b['consistent']:.1%} instead of {a['consistent']:.1%}",
+        )
+
+
+def depth_camera(record: Record) -> Iterator[Row]:
+    for name, words in (("given_poses", "its poses"), ("our_poses", "our own poses")):
+        found = record["values"][name]["held_out"]
+        off, covered = (mean(frame[key] for frame in found) for key in ("median", "covered"))
+        yield (
+            f"mesh of a 7-Scenes recording from its depth images, {words}: z in {len(found)} held-out frames beside the Kinect's",
+            f"{100 * off:.2f} % off (median) on the {covered:.0%} that it covers",
+        )
+
+
 TABLE: dict[str, Callable[[Record], Iterator[Row]]] = {
     **dict.fromkeys(CAPTURES, training),
     "run_preview": whole_run,
     "run_memory": whole_run,
     "sfm": structure,
     "align": alignment,
+    "depth": stereo,
+    "mesh_sample": sample_meshes,
+    "geometry_temple": half_of_temple,
+    "geometry_fountain": mesh_of_fountain,
+    "depth_loss_fox": taught_by_depth,
+    "rgbd": depth_camera,
     "blend": blending,
     "cli": command_line,
 }
