@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ def main_job(args: Any, verb: str) -> None:
     """Run the main job for parsed arguments; with `view`, watch it, and stay until the viewer is closed."""
     workspace, progress = Workspace(args.workspace), TerminalProgress()
     job = _stages(args)
+    _check_all_used(args, job)
     _check_at_the_door(workspace, args, job)
     viewer, records = None, dict[str, Any]()
     try:
@@ -80,6 +81,23 @@ def _stages(args: Any) -> tuple[str, ...]:
     for name in (*MAIN_JOB, *asked):
         job += [*STAGES[name].needs_for(take(resolve(STAGES[name].options), args)), name]
     return tuple(dict.fromkeys(job))
+
+
+ASKED_BY = {"mesh": "--mesh", "depth": "--mesh --from depth, or --depth-weight,"}
+"""What makes `recon run` include a stage that is not part of the main job."""
+
+
+def _check_all_used(args: Any, job: Sequence[str]) -> None:
+    """Refuse options of stages that are not going to run: silence would look as if they had been followed."""
+    for name, how in ASKED_BY.items():
+        kind = resolve(STAGES[name].options)
+        given = take(kind, args)
+        changed = [f for f in fields(kind) if getattr(given, f.name) != getattr(kind(), f.name)]
+        if name not in job and changed:
+            flag = changed[0].metadata.get("aliases", [f"--{changed[0].name.replace('_', '-')}"])[0]
+            raise InputError(
+                f"{flag} is an option of `recon {name}`, which is not part of this run: add {how} or leave it out."
+            )
 
 
 def stage(verb: str, summary: str, argv: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -273,3 +274,18 @@ def test_an_input_that_is_none_leaves_no_folder(tmp_path: Path) -> None:
 def test_options_are_checked_before_anything_heavy_is_imported() -> None:
     code = "import sys, render.options, recon.commands; sys.exit(int(bool({'torch', 'numba', 'pycolmap'} & set(sys.modules))))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--faces", "1000"], "--faces is an option of `recon mesh`.*add --mesh or"),
+        (["--from", "depth"], "--from is an option of `recon mesh`"),
+        (["--depth-long-side", "320", "--mesh"], "--depth-long-side is an option of `recon depth`.*--depth-weight"),
+        (["--mono", "model.onnx"], "--mono is an option of `recon depth`"),
+    ],
+)
+def test_options_of_stages_that_do_not_run_are_refused(words, told, tmp_path, capsys):
+    assert cli.main(["run", str(tmp_path), "-w", str(tmp_path / "w"), *words]) == 2
+    assert re.search(told, " ".join(capsys.readouterr().err.split()))
+    assert not (tmp_path / "w").exists()

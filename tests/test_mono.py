@@ -166,7 +166,7 @@ def test_guesses_are_the_truth_where_stereo_has_no_answer(tmp_path: Path, metric
     assert said["kind"] == ("depth" if metric else "inverse") and said["model"] == "net.onnx"
     for about in said["photos"].values():
         assert about["points"] > 60 and about["error"] < 0.01 and about["guessed"] > 0.99 and about["pixels"] == 0
-    assert any("Nothing is measured" in text for text in job.warnings)
+    assert any("Stereo measures nothing" in text for text in job.warnings)
     assert job.metrics["measured"] == 0 and job.metrics["guessed"] > 0.99 and job.metrics["mono_fitted"] == 2
     assert job.metrics["mono_error"] < 0.01
 

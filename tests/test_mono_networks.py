@@ -258,6 +258,10 @@ def test_the_key_is_the_models_content_and_not_its_place(tmp_path: Path) -> None
     assert key(there) == first
     (there.parent / "b.onnx_data").write_bytes(b"1")  # large networks keep their weights beside the file
     assert key(there) != first
+    odd = tmp_path / "depth[small].onnx"
+    (tmp_path / f"{odd.name}.d").mkdir()
+    odd.write_bytes(b"weights")
+    assert fingerprint(str(odd)) == fingerprint(str(here))
     folder = tmp_path / "folder"
     (folder / "unet").mkdir(parents=True)
     (folder / "config.json").write_text("{}", encoding="utf-8")

@@ -195,6 +195,15 @@ def test_the_depth_camera_measures_alone_where_stereo_cannot(seven: Capture, pla
     job = Job(tmp_path / "both")
     maps = depth(seven, bare, replace(FULL, sensor="both"), job)
     assert right(maps, place, 2) > 0.97 and any("measures alone" in w for w in job.warnings)
+    gone = replace(shot.reconstruction, images=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="elsewhere"):
+        depth(seven, gone, replace(FULL, sensor="both"), Job(tmp_path / "gone"))
+
+
+def test_filling_needs_stereo(seven: Capture, place: Room, tmp_path: Path):
+    shot, job = scene.shot(seven, place, tmp_path), Job(tmp_path / "depth")
+    assert SensorDepth.of(seven, shot.reconstruction, replace(FULL, fill_depth=True), job) is not None
+    assert any("--sensor both" in w for w in job.warnings)
 
 
 def test_the_scale_needs_points(seven: Capture, place: Room, tmp_path: Path):

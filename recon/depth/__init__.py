@@ -99,7 +99,7 @@ def depth(capture: Capture, reconstruction: Reconstruction, options: DepthOption
     """
     from recon.depth.page import depth_page
     from recon.depth.sensor_stage import SensorDepth
-    from recon.depth.stereo import Stereo
+    from recon.depth.stereo import NoSource, Stereo
 
     check_options(options)
     sensor = SensorDepth.of(capture, reconstruction, options, job)
@@ -107,7 +107,7 @@ def depth(capture: Capture, reconstruction: Reconstruction, options: DepthOption
     try:
         if sensor is None or sensor.joins:
             notes = Stereo.of(capture, reconstruction, options, job).run()
-    except InputError as error:
+    except NoSource as error:
         if sensor is None:
             raise
         job.warn(f"The depth camera measures alone: {error}")

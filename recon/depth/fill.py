@@ -104,9 +104,9 @@ def filled(
     What hides a spot from a source lies beside it on their epipolar line: holes look along these. epipoles f32[S, 3]:
     the sources' centres in the photo, homogeneous, (0, 0) being the first pixel's centre. A weighted median
     then takes the lines' streaks out (Ma et al., Constant time weighted median filtering for stereo matching and beyond,
-    ICCV 2013). Where nothing is known along the lines or near, everything stays as it is.
+    ICCV 2013). Where nothing is known along the lines or near, w is 0: what was not believed is no guess either.
     """
-    plane, rgb, reached = np.array(planes[:3]), np.array(photo), known.astype(np.uint8)
+    plane, rgb, reached = np.where(known, planes[:3], np.float32(0)), np.array(photo), known.astype(np.uint8)
     out = plane.copy()
     sigma, quantile = np.float32(COLOUR_SIGMA), np.float32(BEHIND)
     with DOOR:

@@ -69,7 +69,7 @@ def form_of(path: Path) -> Form:
         return "marigold"
     if (path / "config.json").is_file():
         return "transformers"
-    inside = sorted(p.relative_to(path).as_posix() for p in path.rglob("*.onnx"))
+    inside = sorted(p.relative_to(path).as_posix() for pattern in ("*.onnx", "*/*.onnx") for p in path.glob(pattern))
     hint = f"It holds {inside[0]}: name that file. " if inside else ""
     raise InputError(
         f"--mono {path} is no model: expected config.json (transformers) or model_index.json (diffusers) in it. {hint}{WHERE}"
@@ -95,7 +95,10 @@ def fingerprint(mono: str) -> str:
     path = Path(mono).expanduser()
     if form_of(path) == "onnx":
         beside = [onnx_folder(path) / name for name in ("config.json", "preprocessor_config.json")]
-        files = {p.name[len(path.name) :]: p for p in path.parent.glob(f"{path.name}*")}  # weights may lie beside it
+        near = [
+            p for p in path.parent.iterdir() if p.name.startswith(path.name) and p.is_file()
+        ]  # weights may lie beside it
+        files = {p.name[len(path.name) :]: p for p in near}
         files |= {p.name: p for p in beside if p.is_file()}
     else:
         read = (".json", ".safetensors", ".txt")

@@ -67,6 +67,10 @@ class SensorDepth:
                 f"{count(len(without), 'training photo')} without a depth image that can be used ({some(without)}) "
                 "get no depth. `--sensor both` adds stereo."
             )
+        if options.fill_depth and not joins:
+            job.warn(
+                "--fill-depth fills what stereo leaves open, and the depth camera works alone. `--sensor both` adds stereo."
+            )
         cameras = model.cameras.resized(fit_size(model.cameras.size, options.depth_long_side))
         return SensorDepth(sensor, model, cameras, units, fit, joins, options, job)
 

@@ -61,7 +61,7 @@ class Stereo:
 
     @staticmethod
     def of(capture: Capture, reconstruction: Reconstruction, options: DepthOptions, job: Job) -> Stereo:
-        """Choose sources and ranges. Raises InputError when no photo has a source."""
+        """Choose sources and ranges. Raises NoSource when no photo has a source and no network may guess."""
         test = {name for name, is_test in zip(capture.names, capture.test, strict=True) if is_test}
         rows = np.array([i for i, name in enumerate(reconstruction.model.names) if name not in test], np.int64)
         model = reconstruction.model.select(rows, min_views=2)
@@ -81,7 +81,7 @@ class Stereo:
     def run(self) -> dict[str, Any]:
         """Every pass over every photo; then judge, and write the maps. What depth.json says of them beside their names.
 
-        Raises InputError when there is nothing to write.
+        Raises NoSource when there is nothing to write.
         """
         if self.mono is not None:
             self.mono.infer()
@@ -101,7 +101,7 @@ class Stereo:
                 task.advance(JUDGE_WORK)
         notes = {} if self.mono is None else {"mono": self.mono.report()}
         if not any(len(view.sources) for view in self.views) and not self.job.metrics.get("guessed"):
-            raise InputError(NO_SOURCE.format(photos=n, points=len(self.model.xyz)))
+            raise NoSource(NO_SOURCE.format(photos=n, points=len(self.model.xyz)))
         save_index(self.job.folder, self.model.names, self.cameras, self.model.world, **notes)
         self.job.metrics = {
             "photos": n,
@@ -201,6 +201,10 @@ def confidence_of(
     return np.where(believed, alike * (1 - 0.5 ** count.astype(np.float32)), 0).astype(np.float32)
 
 
+class NoSource(InputError):
+    """No two photos measure anything together."""
+
+
 NO_SOURCE = (
     "Depth needs photos that see the same points from different places: of {photos} training photos no two do ({points} points "
     "are seen by two of them or more). Take photos that overlap and move between them; turning on the spot shows no depth."
@@ -208,14 +212,14 @@ NO_SOURCE = (
 
 
 def _check(model: SparseModel, views: list[View], job: Job, mono: bool) -> None:
-    """Raises InputError when no photo has a source, unless `mono` may guess; warns of those that have none."""
+    """Raises NoSource when no photo has a source, unless `mono` may guess; warns of those that have none."""
     alone = [name for name, view in zip(model.names, views, strict=True) if not len(view.sources)]
     if len(alone) == len(model.names):
         if not mono:
-            raise InputError(NO_SOURCE.format(photos=len(alone), points=len(model.xyz)))
+            raise NoSource(NO_SOURCE.format(photos=len(alone), points=len(model.xyz)))
         job.warn(
-            f"Nothing is measured: no two of {len(alone)} photos see the same points from different places. All depth is guessed "
-            "from single photos, and its confidence is 0."
+            f"Stereo measures nothing: no two of {len(alone)} photos see the same points from different places. Its depth is "
+            "guessed from single photos, and has confidence 0."
         )
     elif alone:
         job.warn(
