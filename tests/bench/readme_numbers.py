@@ -111,7 +111,7 @@ def stereo(record: Record) -> Iterator[Row]:
     if v := values.get("sevenscenes"):
         yield (
             f"stereo of {v['frames']} frames of 7-Scenes at {v['long_side']} px beside their Kinect",
-            f"{100 * v['median_relative_error']:.1f} % off (median) on the {v['measured']:.0%} that it measures; "
+            f"{100 * v['median_relative_error']:.1f} % off (median) on the {100 * v['measured']:.0f} % that it measures; "
             f"{v['cpu_s_per_photo']:.0f} CPU s a photo",
         )
     if v := values.get("sample"):
@@ -119,7 +119,7 @@ def stereo(record: Record) -> Iterator[Row]:
         shares = [photo["measured"] for photo in v["photos"].values()]
         yield (
             f"stereo of the sample at {v['long_side']} px against its true z",
-            f"{100 * median(errors):.2f} % off (median) on the {mean(shares):.0%} that it measures",
+            f"{100 * median(errors):.2f} % off (median) on the {100 * mean(shares):.0f} % that it measures",
         )
 
 
@@ -138,8 +138,8 @@ def half_of_temple(record: Record) -> Iterator[Row]:
     v = record["values"]
     yield (
         f"templeRing's mesh from {v['half']['photos']} instead of {v['all']['photos']} photos",
-        f"{v['half_vs_all']['within_half_mm_of_full']:.0%} within 0.5 mm of the full mesh, of which "
-        f"{v['half_vs_all']['full_within_1_mm']:.0%} lie within 1 mm",
+        f"{100 * v['half_vs_all']['within_half_mm_of_full']:.0f} % within 0.5 mm of the full mesh, of which "
+        f"{100 * v['half_vs_all']['full_within_1_mm']:.0f} % lie within 1 mm",
     )
 
 
@@ -158,7 +158,7 @@ def taught_by_depth(record: Record) -> Iterator[Row]:
         yield (
             f"fox, {without['budget']:g} CPU s: `--depth-weight {taught['weight']:g}` instead of none",
             f"{b['psnr']:.2f} instead of {a['psnr']:.2f} dB; z agrees to 1 % with the neighbours' on "
-            f"{b['consistent']:.1%} instead of {a['consistent']:.1%}",
+            f"{100 * b['consistent']:.1f} % instead of {100 * a['consistent']:.1f} %",
         )
 
 
@@ -168,7 +168,7 @@ def depth_camera(record: Record) -> Iterator[Row]:
         off, covered = (mean(frame[key] for frame in found) for key in ("median", "covered"))
         yield (
             f"mesh of a 7-Scenes recording from its depth images, {words}: z in {len(found)} held-out frames beside the Kinect's",
-            f"{100 * off:.2f} % off (median) on the {covered:.0%} that it covers",
+            f"{100 * off:.2f} % off (median) on the {100 * covered:.0f} % that it covers",
         )
 
 
