@@ -59,8 +59,9 @@ class Found:
         """Whether depth images and given cameras share a unit, which proves nothing of metres: both may be of any scale."""
         from recon.depth.sensor_scale import METRIC_DOUBT
 
-        fits = self.sensor is not None and not self.sensor.reason
-        return self.given_unit and fits and abs(np.log(self.sensor.metres)) <= np.log1p(METRIC_DOUBT)
+        if self.sensor is None or self.sensor.reason or not self.given_unit:
+            return False
+        return bool(abs(np.log(self.sensor.metres)) <= np.log1p(METRIC_DOUBT))
 
 
 def evidence_of(found: Found, ground: Ground | None, keep: bool, up: Array) -> dict[str, Any]:

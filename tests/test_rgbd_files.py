@@ -15,7 +15,9 @@ from recon.capture import load_capture
 from recon.depth_images import DepthCamera, inspect_depth, read_confidence, read_depth
 from recon.errors import InputError, MissingPart
 from recon.files import write_json
+from recon.keys import changes, key_options
 from recon.rgbd import read_recording
+from recon.stages import STAGES, resolve
 from tests import rgbd_scene as scene
 from tests.depth_scene import Room
 from tests.photo_files import run_ingest
@@ -156,3 +158,12 @@ def test_depth_images_that_were_moved_are_missed_before_they_are_needed(
     assert f"3 of the 3 depth images that were read from {tmp_path}/in/images are no longer there" in said
     assert f"`recon run PHOTOS -w {workspace}`: what is done stays" in said
     assert len(load_capture(workspace / "ingest").depth) == 3
+
+
+@pytest.mark.parametrize("name", ["ingest", "align"])
+def test_results_from_before_depth_images_were_checked_are_made_anew(name: str):
+    """Version 1 of ingest took any file in depth/ for a depth image, and that of align asked none for metres."""
+    row, options = STAGES[name], resolve(STAGES[name].options)()
+    inputs = dict.fromkeys(row.needs, "1") or {"source": "1"}
+    record = {"version": 1, "options": key_options(options), "inputs": inputs}
+    assert any("another version" in told for told in changes(record, row, options, inputs))
