@@ -4,8 +4,9 @@ something tells them.
 Rules, in this order. What nothing tells stays as it is and is said in `World`.
 
 - Given poses (COLMAP models, transforms.json) keep their frame, unless `--up estimate` or `--gps on` asks otherwise.
-- Known distances set the scale: scale = "metric". Without them depth images do, where they fit the cameras; cameras that
-  came in metres are only held against them.
+- Known distances set the scale: scale = "metric". Cameras that came in metres keep theirs otherwise, and depth images are
+  only held against them. Without either, depth images set it where they fit the cameras, but not where given cameras of no
+  known scale and depth images are in one unit already: nothing says that it is the metre.
 - GPS sets the rest, and the scale where no distance does, when enough fixes agree with the cameras' layout: the frame
   is then east, north, up (up = "gravity" when the positions alone fix it, "estimated" when it took the belief that
   photos are held level), with `origin` at the ground below the middle of the scene. Its height is on the photos' own
@@ -36,7 +37,7 @@ from recon.files import write_json
 from recon.geodesy import enu_from_ecef, geodetic_from_enu
 from recon.geometry import Array, Sim3, World, rotation_between
 from recon.georeference import GRAVITY_TILT_ERROR_DEG, MIN_FIXES, GpsFit, distinct, fit_gps, usable_fixes, why_not
-from recon.known_distance import KnownScale, known_scale, parse_distance
+from recon.known_distance import known_scale, parse_distance
 from recon.reconstruction import SUFFIX, Reconstruction, as_taken
 from recon.sparse import SparseModel, read_colmap, write_colmap
 from recon.upright import Ground, Upright, find_ground, scene_middle, up_from_cameras
@@ -80,14 +81,10 @@ def align(capture: Capture, reconstruction: Reconstruction, options: AlignOption
     model = reconstruction.model
     keep = options.up == "keep" or (options.up == "auto" and capture.prior is not None and options.gps != "on")
     found = _find(capture, reconstruction, options, keep)
-    metres = found.metres
     ground = None
     if keep:
-        metres = metres if found.known or model.world.scale != "metric" else None
-        world_from_sfm, world = (
-            Sim3(metres or 1.0),
-            replace(model.world, scale="metric" if metres else model.world.scale),
-        )
+        world_from_sfm = Sim3(found.metres or 1.0)
+        world = replace(model.world, scale="metric" if found.metres else "arbitrary")
     elif found.gps is not None and found.gps_reason is None:
         up = found.gps.enu_from_sfm.rotation[2]
         ground = find_ground(model, up, LEVEL_GROUND * (np.eye(3) - np.outer(up, up)))
@@ -132,26 +129,27 @@ def read_aligned(folder: Path) -> SparseModel:
 def _find(capture: Capture, reconstruction: Reconstruction, options: AlignOptions, keep: bool) -> Found:
     model = reconstruction.model
     known, sensor = None, _sensor_scale(capture, reconstruction)
+    given = model.world.scale == "metric"
     if options.known_distance:
         photos = as_taken(reconstruction)
         known = known_scale(options.known_distance, capture, model, photos, dict(reconstruction.left_out))
     upright = None if keep else up_from_cameras(model.cameras)
+    unit = capture.prior is not None and not given
+    found = Found(known, upright, None, (), None, None, sensor, given_metres=given, given_unit=unit)
     if keep:
-        return Found(
-            known, None, None, (), "the frame is kept as it is" if capture.gps is not None else "no photo has GPS",
-            sensor=sensor, given_metres=model.world.scale == "metric",
-        )  # fmt: skip
+        return replace(
+            found, gps_reason="the frame is kept as it is" if capture.gps is not None else "no photo has GPS"
+        )
     if options.gps == "off" or (options.gps == "auto" and capture.prior is not None):
         why = "it is switched off" if options.gps == "off" else "the poses were given, and `--gps on` was not"
-        return Found(known, upright, None, (), why, sensor=sensor)
-    metres = Found(known, None, None, (), None, sensor=sensor).metres
-    fit, names, reason = _fit_gps(capture, model, upright, metres)
+        return replace(found, gps_reason=why)
+    fit, names, reason = _fit_gps(capture, model, upright, found.metres)
     if reason is not None and options.gps == "on":
         raise InputError(
             f"GPS was asked for and cannot be used: {reason}. Leave `--gps on` away; `--known-distance` gives metres."
         )
-    remark = _compare(capture, model, upright, known, fit) if fit and known else None
-    return Found(known, upright, fit, names, reason, remark, sensor)
+    remark = _compare(capture, model, found, fit) if fit and (known or given) else None
+    return replace(found, gps=fit, gps_names=names, gps_reason=reason, scale_reason=remark)
 
 
 def _sensor_scale(capture: Capture, reconstruction: Reconstruction) -> SensorScale | None:
@@ -189,20 +187,17 @@ def _fit_gps(
     return fit, names, why_not(fit)
 
 
-def _compare(
-    capture: Capture, model: SparseModel, upright: Upright | None, known: KnownScale, used: GpsFit
-) -> str | None:
-    """A remark where the scale that GPS alone gives contradicts the known distances."""
-    free, _, reason = _fit_gps(capture, model, upright, None)
+def _compare(capture: Capture, model: SparseModel, found: Found, used: GpsFit) -> str | None:
+    """A remark where the scale that GPS alone gives contradicts the known distances, or the metres that were given."""
+    free, _, reason = _fit_gps(capture, model, found.upright, None)
     if free is None or reason is not None:
         return None
     off = free.enu_from_sfm.scale / used.enu_from_sfm.scale - 1
-    if abs(off) < max(0.1, 4 * float(np.hypot(free.scale_error, known.error))):
+    if abs(off) < max(0.1, 4 * float(np.hypot(free.scale_error, found.known.error if found.known else 0))):
         return None
     than = "larger" if off > 0 else "smaller"
-    return (
-        f"GPS makes the scene {100 * abs(off):.0f} % {than} than the known distances, which were followed: check them"
-    )
+    what = "known distances" if found.known else "given cameras"
+    return f"GPS makes the scene {100 * abs(off):.0f} % {than} than the {what}, which were followed: check them"
 
 
 def _geographic(model: SparseModel, fit: GpsFit, ground: Ground | None) -> tuple[Sim3, World]:

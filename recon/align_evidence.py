@@ -23,6 +23,8 @@ SCALE_DOUBT = 0.05
 FOCAL_DOUBT = 1.15
 """Factor between the found and the EXIF focal length from which on it is said: EXIF is good to a few percent."""
 
+ONE_UNIT = "they and the given poses are in one unit, which need not be the metre"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -40,19 +42,32 @@ class Found:
     """What the depth images say, where there are any."""
     given_metres: bool = False
     """Whether the cameras came in metres."""
+    given_unit: bool = False
+    """Whether the cameras came in a unit that is not known."""
 
     @property
     def metres(self) -> float | None:
-        """Metres per unit of the model, from known distances, or else from depth images that fit."""
+        """Metres per unit of the model: of known distances, or as the cameras came, or of depth images that fit."""
         if self.known:
             return self.known.scale
-        return self.sensor.metres if self.sensor and not self.sensor.reason else None
+        if self.given_metres:
+            return 1.0
+        return self.sensor.metres if self.sensor and not self.sensor.reason and not self.one_unit else None
+
+    @property
+    def one_unit(self) -> bool:
+        """Whether depth images and given cameras share a unit, which proves nothing of metres: both may be of any scale."""
+        from recon.depth.sensor_scale import METRIC_DOUBT
+
+        if self.sensor is None or self.sensor.reason or not self.given_unit:
+            return False
+        return bool(abs(np.log(self.sensor.metres)) <= np.log1p(METRIC_DOUBT))
 
 
 def evidence_of(found: Found, ground: Ground | None, keep: bool, up: Array) -> dict[str, Any]:
     """What the World rests on, as JSON values; `up` [3] is its +Z in the frame that came in."""
     uses_gps = found.gps is not None and found.gps_reason is None
-    unmeasured = "GPS" if uses_gps else "as given" if keep else "structure from motion"
+    unmeasured = "GPS" if uses_gps else "as given" if keep or found.given_unit else "structure from motion"
     out: dict[str, Any] = {
         "frame": "kept as given" if keep else "east-north-up" if uses_gps else "estimated from the photos",
         "scale_from": _scale_from(found, unmeasured),
@@ -78,6 +93,8 @@ def evidence_of(found: Found, ground: Ground | None, keep: bool, up: Array) -> d
         }
     if found.sensor:
         out["depth_images"] = {"used": out["scale_from"] == "depth images"} | found.sensor.to_json()
+        if found.one_unit and not found.known:
+            out["depth_images"]["why_not"] = ONE_UNIT
     out["gps"] = {"used": uses_gps, "why_not": found.gps_reason} | (
         _gps_evidence(found.gps, found.gps_names) if found.gps else {}
     )
@@ -89,7 +106,9 @@ def evidence_of(found: Found, ground: Ground | None, keep: bool, up: Array) -> d
 def _scale_from(found: Found, unmeasured: str) -> str:
     if found.known:
         return "known distances"
-    return "depth images" if found.metres and not found.given_metres else unmeasured
+    if found.given_metres:
+        return "as given"
+    return "depth images" if found.metres else unmeasured
 
 
 def focal_ratio(capture: Capture, model: SparseModel) -> float | None:
@@ -184,7 +203,7 @@ def tell(job: Job, found: Found, world: World, evidence: dict[str, Any]) -> None
     gps = evidence["gps"]
     if gps["used"]:
         text = f"GPS: {gps['agree']} of {gps['fixes']} fixes agree within {gps['rms_across_m']:.2f} m"
-        job.say(f"{text}; the scale is good to {gps['scale_error_percent']:.1f} %." if not found.known else f"{text}.")
+        job.say(f"{text}; the scale is good to {gps['scale_error_percent']:.1f} %." if not found.metres else f"{text}.")
         if gps["rms_height_m"] is None:
             job.warn(
                 "No photo has an altitude: the height of the world's origin is not known, and is given as if it were 0."
@@ -234,6 +253,9 @@ def _tell_sensor(job: Job, found: Found, sensor: SensorScale) -> None:
         return
     than = found.known.scale if found.known else 1.0 if found.given_metres else None
     where = f"in {sensor.observations} observations of {sensor.photos} photos, which spread by {sensor.spread:.1%}"
+    if found.one_unit and not found.known:
+        job.say(f"Depth images: {sensor.metres:.4f} times the lengths of the given cameras, {where}: {ONE_UNIT}.")
+        return
     if than is None:
         job.say(f"Depth images: {sensor.metres:.4g} m per unit of structure from motion, {where}.")
         return

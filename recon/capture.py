@@ -162,15 +162,17 @@ def load_place(folder: Path) -> tuple[Path, Path] | None:
         return None
 
 
-def check_photos(capture: Capture, workspace: Path) -> None:
-    """Raises InputError when photos, masks or depth images are no longer where they were read."""
+def check_photos(capture: Capture, workspace: Path, depth_only: bool = False) -> None:
+    """Raises InputError when photos, masks or depth images are no longer where they were read; `depth_only`: the last alone."""
     rows = range(len(capture))
-    files = [capture.photo(i) for i in rows]
-    for path_of in (capture.mask_path, capture.depth_path, capture.confidence_path):
+    files = [] if depth_only else [capture.photo(i) for i in rows]
+    depth = (capture.depth_path, capture.confidence_path)
+    for path_of in depth if depth_only else (capture.mask_path, *depth):
         files += [path for i in rows if (path := path_of(i))]
     gone = [path for path in files if not path.is_file()]
     if gone:
         what = "photos, masks and depth images" if capture.depth else "photos and masks"
+        what = "depth images" if depth_only else what
         raise InputError(
             f"{len(gone)} of the {len(files)} {what} that were read from {capture.root} are no longer there "
             f"(for example {gone[0]}). Name the folder where they are now, as in "

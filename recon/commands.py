@@ -34,6 +34,8 @@ from recon.workspace import Workspace
 MAIN_JOB = ("ingest", "sfm", "align", "train", "eval")
 READS_PHOTOS = ("sfm",)
 """Stages that need the photos themselves; the later ones have their undistorted copies."""
+READS_DEPTH = ("align", "depth")
+"""Stages that need the depth images that came with the photos."""
 ON_REQUEST = ("mesh",)
 """Stages that `recon run` adds with --STAGE."""
 ON_NEED = ("depth",)
@@ -151,8 +153,9 @@ def _run_stage(
     kept = plan.action == "reuse" and not redo
     if name == "ingest" and kept and args.input is not None:
         _follow(workspace, args.input, options, progress)
-    if name in READS_PHOTOS and (redo or plan.action in ("run", "resume")):
-        resolve("recon.capture:check_photos")(workspace.load("ingest"), workspace.root)
+    reads_depth = name in READS_DEPTH and getattr(options, "sensor", "auto") != "off"
+    if (name in READS_PHOTOS or reads_depth) and (redo or plan.action in ("run", "resume")):
+        resolve("recon.capture:check_photos")(workspace.load("ingest"), workspace.root, depth_only=reads_depth)
     if plan.action == "resume":
         progress.say(f"{name}: going on where it stopped")
     record = workspace.run(

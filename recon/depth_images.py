@@ -82,6 +82,7 @@ def read_confidence(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
     Raises InputError when it is damaged or of another size, MissingPart where its format needs a package.
     """
+    _must_be_there(path)
     if path.suffix.lower() == ".conf":
         level = np.frombuffer(_lzfse(path), np.uint8)
         if level.size != shape[0] * shape[1]:
@@ -90,6 +91,10 @@ def read_confidence(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
             )
         return (level.reshape(shape) / np.float32(2)).clip(0, 1)
     image = _picture(path)
+    if image.ndim != 2:
+        raise InputError(
+            f"{path} has {image.ndim} dimensions; a confidence image has one value a pixel. Export it again."
+        )
     if image.shape != shape:
         found = "x".join(map(str, image.shape[1::-1]))
         raise InputError(f"{path} is {found} pixels, its depth image {shape[1]}x{shape[0]}. Export it again.")
@@ -117,18 +122,28 @@ class DepthImage:
         return f"it is {width}x{height}, {what} {wanted[0][0]}x{wanted[0][1]}, which is not the same shape"
 
 
-def inspect_depth(path: Path, camera: DepthCamera) -> DepthImage:
-    """Decode a depth image and say whether it can be used."""
+def inspect_depth(path: Path, camera: DepthCamera, confidence: Path | None = None) -> DepthImage:
+    """Decode a depth image, and the image of its confidence, and say whether it can be used.
+
+    Without the confidence that belongs to it, it cannot: pixels of which nothing is known are not to be trusted wholly.
+    """
     try:
         z = read_depth(path, camera)
     except (InputError, MissingPart) as error:
         return DepthImage(reason="it " + str(error).removeprefix(f"{path} ").rstrip("."))
+    try:
+        if confidence:
+            read_confidence(confidence, (z.shape[0], z.shape[1]))
+    except (InputError, MissingPart) as error:
+        reason = "its confidence image " + str(error).removeprefix(f"{confidence} ").rstrip(".")
+        return DepthImage((z.shape[1], z.shape[0]), reason)
     nothing = "" if np.isfinite(z).any() else "it measures nothing: no value is above 0 and finite"
     return DepthImage((z.shape[1], z.shape[0]), nothing)
 
 
 def _raw(path: Path, camera: DepthCamera) -> NDArray[Any]:
     """The stored values. Raises InputError when they cannot be read."""
+    _must_be_there(path)
     end = path.suffix.lower()
     if end == ".depth":
         values = np.frombuffer(_lzfse(path), np.float32)
@@ -140,10 +155,23 @@ def _raw(path: Path, camera: DepthCamera) -> NDArray[Any]:
         return values.reshape(height, width)
     if end == ".npy":
         try:
-            return np.load(path, allow_pickle=False)
+            with path.open("rb") as stream:
+                return np.lib.format.read_array(stream, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path} cannot be read: it is damaged ({error}). Export it again.") from error
     return _exr(path) if end == ".exr" else _picture(path)
+
+
+def _must_be_there(path: Path) -> None:
+    """Raises InputError when the file is gone, which is not mended as a damaged one is."""
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is no longer there. Name the folder where the photos and depth images are now: `recon ingest PHOTOS -w DIR`."
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {in_words(error)}.") from error
 
 
 def _picture(path: Path) -> NDArray[Any]:

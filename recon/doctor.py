@@ -47,6 +47,8 @@ def findings() -> Iterator[Finding]:
     yield _optional("pi_heif", "HEIC photos (iPhone)", "heic")
     yield _optional("onnxruntime", "recon depth --mono MODEL.onnx", "mono")
     yield _optional("transformers", "recon depth --mono with a folder of weights", "mono")
+    yield _optional("liblzfse", "depth of Record3D recordings", pip="pyliblzfse")
+    yield _optional("OpenEXR", "depth images in EXR files", pip="OpenEXR>=3.3")
 
 
 def _threads() -> int:
@@ -116,10 +118,12 @@ def _cuda() -> Iterator[Finding]:
         yield Finding("gsplat", metadata.version("gsplat"))
 
 
-def _optional(module: str, purpose: str, extra: str) -> Finding:
+def _optional(module: str, purpose: str, extra: str = "", *, pip: str = "") -> Finding:
+    """A module that only some inputs or options need, and that an extra of recon's brings, or a package of another name."""
+    name, what = pip.partition(">")[0] or module, pip or f"recon-scene[{extra}]"
     if importlib.util.find_spec(module) is not None:
-        return Finding(module, "installed")
-    return Finding(module, "not installed", True, f"needed for {purpose}: pip install 'recon-scene[{extra}]'")
+        return Finding(name, "installed")
+    return Finding(name, "not installed", True, f"needed for {purpose}: pip install '{what}'")
 
 
 def doctor(verb: str, summary: str, argv: Sequence[str]) -> int:

@@ -51,7 +51,8 @@ class IngestOptions:
     split wins over every8.
     """
     frames: int = 120
-    """At most so many frames are picked from a video, or from a depth camera's recording."""
+    """At most so many frames are picked from a video, or from a depth camera's recording; a Polycam recording is chosen photos
+    already, and all of them are read."""
     poses: Literal["keep", "ignore"] = "keep"
     """Poses that a data set brings (COLMAP, transforms.json, depth cameras): keep them as they are, or ignore them and find
     them anew."""
@@ -303,7 +304,9 @@ def find_depths(
     """Capture.depth, and the camera with the images' usual size. Every image is decoded; those that cannot be used are named."""
     paths = [files.depth.get(photo.name) or find_depth(root, photo.name, among) for photo in photos]
     with ThreadPoolExecutor(workers()) as pool:
-        seen = list(pool.map(lambda path: inspect_depth(path, files.camera) if path else None, paths))
+        trust = [files.confidence.get(photo.name) for photo in photos]
+        look_at = lambda path, sure: inspect_depth(path, files.camera, sure) if path else None  # noqa: E731
+        seen = list(pool.map(look_at, paths, trust))
     sizes = Counter(image.size for image in seen if image and not image.reason)
     camera = files.camera
     if camera.K and camera.size is None and sizes:

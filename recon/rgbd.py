@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
@@ -180,11 +180,11 @@ def read_tum(base: Path) -> Recording:
     lens, note, calibration = _tum_lens(base)
     frames, missing = [], []
     for (_, words), i, j in zip(photos, near_depth, near_pose, strict=True):
-        name = words[0].replace("\\", "/")
+        name = _below(lists["rgb"], words[0])
         if not (base / name).is_file():
             missing.append(name)
             continue
-        depth = base / depths[i][1][0] if i >= 0 else None
+        depth = base / _below(lists["depth"], depths[i][1][0]) if i >= 0 else None
         pose, reason = None, "it has no pose within 0.02 s" if poses else ""
         if j >= 0:
             try:
@@ -196,6 +196,14 @@ def read_tum(base: Path) -> Recording:
     camera, world = DepthCamera(unit=TUM_UNIT), World("metric", "estimated")
     notes = (note,) if note else ()
     return Recording("tum", base, tuple(frames), camera, world, (*files, *calibration), notes, True, tuple(missing))
+
+
+def _below(listed: Path, name: str) -> str:
+    """A name that a list gives, with forward slashes. Raises InputError when it leads out of the list's folder."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts:
+        raise InputError(f"{listed} names {name}, which is not below its folder. Write paths relative to that folder.")
+    return name.replace("\\", "/")
 
 
 def _tum_lens(base: Path) -> tuple[Lens, str, list[Path]]:

@@ -71,11 +71,16 @@ def _polycam_camera(data: dict[str, Any]) -> tuple[Any, Lens]:
     """cam_from_world and intrinsics. Raises ValueError, KeyError or TypeError when they are damaged."""
     m = np.eye(4)
     m[:3] = [[float(data[f"t_{i}{j}"]) for j in range(4)] for i in range(3)]
-    numbers = [float(data[key]) for key in ("fx", "fy", "cx", "cy")]
-    width, height = round(float(data["width"])), round(float(data["height"]))
-    if not (all(map(math.isfinite, numbers)) and min(numbers[:2]) > 0 and width > 0 and height > 0):
-        raise ValueError("its focal length or size is not above 0")
-    return rigid(m, OPENGL) @ se3_inverse(Z_UP), Lens((numbers[0], numbers[1], numbers[2], numbers[3]), (width, height))
+    numbers = [float(data[key]) for key in ("fx", "fy", "cx", "cy", "width", "height")]
+    return rigid(m, OPENGL) @ se3_inverse(Z_UP), _lens(*numbers)
+
+
+def _lens(fx: float, fy: float, cx: float, cy: float, width: float, height: float) -> Lens:
+    """Raises ValueError when they are no intrinsics."""
+    numbers = (float(fx), float(fy), float(cx), float(cy))
+    if not (all(map(math.isfinite, (*numbers, width, height))) and min(*numbers[:2], round(width), round(height)) > 0):
+        raise ValueError("its focal length or size is not above 0, or no number")
+    return Lens(numbers, (round(width), round(height)))
 
 
 def _first(folder: Path, stem: str, ends: tuple[str, ...] = DEPTH_ENDS) -> Path | None:
@@ -102,10 +107,10 @@ def read_record3d(base: Path) -> Recording:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         k = np.array(data["K"], np.float64).reshape(3, 3).T
-        width, height, poses = int(data["w"]), int(data["h"]), list(data.get("poses") or [])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        lens = _lens(k[0, 0], k[1, 1], k[0, 2], k[1, 2], float(data["w"]), float(data["h"]))
+        poses, size = list(data.get("poses") or []), (int(data.get("dw") or 0), int(data.get("dh") or 0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} is no Record3D metadata ({error}). Export the recording again.") from error
-    lens = Lens((k[0, 0], k[1, 1], k[0, 2], k[1, 2]), (width, height))
     photos = base / ("rgbd" if (base / "rgbd").is_dir() else "rgb")
     depths = photos if photos.name == "rgbd" else base / "depth"
     frames = []
@@ -120,7 +125,6 @@ def read_record3d(base: Path) -> Recording:
                 reason = f"its pose cannot be used: {error}"
         depth = _first(depths, photo.stem, (".depth", *DEPTH_ENDS))
         frames.append(RgbdFrame(photo.name, depth, _first(photos, photo.stem, (".conf",)), pose, lens, reason))
-    size = (int(data.get("dw") or 0), int(data.get("dh") or 0))
-    camera = DepthCamera(size=size if all(size) else (192, 256), far=LIDAR_FAR)
+    camera = DepthCamera(size=size if min(size) > 0 else (192, 256), far=LIDAR_FAR)
     world = World("metric", "estimated")
     return Recording("record3d", photos, tuple(frames), camera, world, (path,), video=True)

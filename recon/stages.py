@@ -51,7 +51,7 @@ STAGES: dict[str, Stage] = {
             run="recon.ingest:ingest",
             options="recon.ingest:IngestOptions",
             load="recon.capture:load_capture",
-            version=1,
+            version=2,
             apart=("place.json",),
             summary="Read photos, a video or an existing data set; check every photo; choose the held-out ones.",
         ),
@@ -70,7 +70,7 @@ STAGES: dict[str, Stage] = {
             run="recon.align:align",
             options="recon.align:AlignOptions",
             load="recon.align:load_align",
-            version=1,
+            version=2,
             summary="Turn the scene upright, and into metres where GPS, known distances or depth images tell them.",
         ),
         Stage(

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from recon.align import AlignOptions, align
 from recon.cameras import Cameras
 from recon.capture import Capture
-from recon.geometry import Array, quat_from_rotation
+from recon.depth import DepthMaps
+from recon.geometry import Array, World, quat_from_rotation
+from recon.job import Job
 from recon.reconstruction import Reconstruction
 from recon.sparse import write_colmap
 from tests.depth_scene import Room, cameras_in_a_row, cast, room, sparse_of
@@ -199,3 +202,25 @@ def errors(z: NDArray, true: Array) -> Array:
     """Relative errors of z where there is one."""
     known = np.isfinite(z)
     return np.abs(z[known] - true[known]) / true[known]
+
+
+def right(maps: DepthMaps, place: Room, i: int) -> float:
+    """Share of what is measured that lies within 1 % of the truth."""
+    row = int(maps.names[i].split("-")[1][:6]) // 10 if "frame-" in maps.names[i] else i
+    return float((errors(np.where(maps.confidence[i] > 0, maps.z[i], np.nan), place.z[row]) < 0.01).mean())
+
+
+def loose(shot: Shot) -> Shot:
+    """The same shot as SfM has it: no given poses, a world of no scale."""
+    model = replace(shot.reconstruction.model, world=World())
+    return replace(
+        shot, capture=replace(shot.capture, prior=None), reconstruction=replace(shot.reconstruction, model=model)
+    )
+
+
+def aligned(shot: Shot, folder: Path, **options: Any) -> tuple[Shot, Job, dict[str, Any]]:
+    """align() with the frame kept unless options say otherwise, and its evidence of depth images."""
+    job = Job(folder / "align")
+    reconstruction = align(shot.capture, shot.reconstruction, AlignOptions(**({"up": "keep"} | options)), job)
+    evidence = json.loads((job.folder / "world.json").read_text())["evidence"].get("depth_images", {})
+    return replace(shot, reconstruction=reconstruction), job, evidence

@@ -169,6 +169,18 @@ def test_photos_held_every_which_way_leave_up_unknown(tmp_path: Path):
     assert any("up is not known" in w for w in run.job.warnings)
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.15])
+def test_metres_that_were_given_stay_with_gps(tmp_path: Path, factor: float):
+    place = ring(30, radius=40.0)
+    model = place.truth.transformed(Sim3(1 / factor), World("metric"))
+    model = replace(model, world=World("metric"))
+    capture = capture_of(model, gps_of(place.truth, (0.3, 0.6))[0], model)
+    run = Run(replace(place, model=model), tmp_path, capture, gps="on")
+    assert (run.world.scale, run.evidence["scale_from"]) == ("metric", "as given") and run.world.origin is not None
+    assert run.world.world_from_sfm.scale == pytest.approx(1, abs=1e-12)
+    assert (" % larger than the given cameras" in run.evidence.get("remark", "")) == (factor > 1)
+
+
 # ---- the model itself ----
 
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recon.align import AlignOptions, align
 from recon.capture import Capture
-from recon.depth import DepthMaps, DepthOptions, depth
+from recon.depth import DepthOptions, depth
 from recon.depth.sensor import Sensor, confidence_of, planes_of
 from recon.depth.sensor_scale import judged, sampled, sensor_scale
 from recon.depth.sensor_stage import SensorDepth
 from recon.depth.solve import camera_normals
 from recon.errors import InputError
-from recon.geometry import World
 from recon.job import Job
 from tests import rgbd_scene as scene
 from tests.depth_scene import Room
 from tests.fabricate import write_photo
 from tests.photo_files import run_ingest
-from tests.rgbd_scene import Shot, errors, the_room
+from tests.rgbd_scene import aligned, errors, loose, right, the_room
 
 FULL = DepthOptions(depth_long_side=0, depth_passes=0)
 
@@ -41,29 +38,8 @@ def seven(place: Room, tmp_path_factory: pytest.TempPathFactory) -> Capture:
     return run_ingest(folder / "in", folder / "job")[0]
 
 
-def right(maps: DepthMaps, place: Room, i: int) -> float:
-    """Share of what is measured that lies within 1 % of the truth."""
-    row = int(maps.names[i].split("-")[1][:6]) // 10 if "frame-" in maps.names[i] else i
-    return float((errors(np.where(maps.confidence[i] > 0, maps.z[i], np.nan), place.z[row]) < 0.01).mean())
-
-
 def shuffled(capture: Capture, by: int = 3) -> Capture:
     return replace(capture, depth=tuple(np.roll(np.array(capture.depth), by).tolist()))
-
-
-def loose(shot: Shot) -> Shot:
-    """The same shot as SfM has it: no given poses, a world of no scale."""
-    model = replace(shot.reconstruction.model, world=World())
-    return replace(
-        shot, capture=replace(shot.capture, prior=None), reconstruction=replace(shot.reconstruction, model=model)
-    )
-
-
-def aligned(shot: Shot, folder: Path) -> tuple[Shot, Job, dict]:
-    job = Job(folder / "align")
-    reconstruction = align(shot.capture, shot.reconstruction, AlignOptions(up="keep"), job)
-    evidence = json.loads((job.folder / "world.json").read_text())["evidence"]["depth_images"]
-    return replace(shot, reconstruction=reconstruction), job, evidence
 
 
 def test_depth_maps_are_those_of_the_depth_camera(seven: Capture, place: Room, tmp_path: Path):
@@ -151,23 +127,6 @@ def test_one_wrong_depth_image_is_named(seven: Capture, place: Room, tmp_path: P
     maps = depth(wrong, shot.reconstruction, FULL, job)
     assert (maps.confidence[0] == 0).all() and job.metrics["depth_images"] == 5
     assert any("--sensor both" in w for w in job.warnings)
-
-
-@pytest.mark.parametrize(("unit", "warned"), [(0.001, False), (0.00103, False), (0.0011, True)])
-def test_given_metres_are_checked_and_stay(seven: Capture, place: Room, tmp_path: Path, unit: float, warned: bool):
-    other = replace(seven, depth_camera=replace(seven.depth_camera, unit=unit))
-    shot, job, evidence = aligned(scene.shot(other, place, tmp_path), tmp_path)
-    np.testing.assert_allclose(
-        shot.reconstruction.model.cameras.cam_from_world, place.cameras.cam_from_world, atol=1e-6
-    )
-    assert shot.reconstruction.model.world.scale == "metric" and not evidence["used"]
-    assert evidence["metres_per_unit"] == pytest.approx(unit / 0.001, rel=0.003)
-    assert any("1.100 times" in w for w in job.warnings) == warned
-    job = Job(tmp_path / "depth")
-    maps = depth(other, shot.reconstruction, FULL, job)
-    expected = 1 if warned else unit / 0.001
-    assert right(replace(maps, z=tuple(z / expected for z in maps.z)), place, 3) > 0.97
-    assert any("scaled to fit" in w for w in job.warnings) == warned
 
 
 def test_stereo_answers_where_the_depth_camera_does_not(seven: Capture, place: Room, tmp_path: Path):
@@ -321,5 +280,5 @@ class TestBadInput:
         (folder / "depth/2.png").unlink()
         sensor = Sensor.of(capture, shot.reconstruction)
         assert sensor is not None
-        with pytest.raises(InputError, match=r"depth/2.png cannot be read"):
+        with pytest.raises(InputError, match=r"depth/2.png is no longer there"):
             sensor_scale(sensor, shot.reconstruction.model)

@@ -42,7 +42,7 @@ class SensorScale:
     spread: float
     """Robust relative standard deviation of an observation."""
     control: float
-    """The same with depth images of other photos."""
+    """The same with depth images of other photos; infinite without any."""
     observations: int
     photos: int
     """So many photos were judged."""
@@ -81,7 +81,9 @@ def sensor_scale(sensor: Sensor, model: SparseModel) -> SensorScale:
     own, control = np.full(len(xy), np.nan), np.full(len(xy), np.nan)
     for i, name in enumerate(names):
         z = surfaces(sensor.look(name, small[i])[0], float(small.K[i, 0, 0]))
-        for j, ratios in ((i, own), ((i + max(1, n // 2)) % n, control)):
+        for j, ratios in ((i, own), ((i + max(1, n // 2)) % n, control))[
+            : 1 if n == 1 else 2
+        ]:  # one is no other's control
             mine = (seen.camera == j) & (camera_z > 0)
             ratios[mine] = np.log(sampled(z, xy[mine]) / camera_z[mine])
     return judged(names, seen.camera, own, control)
@@ -126,6 +128,7 @@ def judged(names: list[str], photo: NDArray, own: Array, control: Array) -> Sens
         if off > SURE_OF_PHOTO and off > SHARE_OF_PHOTO * other_off:
             left_out[name] = f"it differs from its points by {off:.0%}"
     reason = ""
+    beside = f"{other:.1%} with the depth images of other photos" if np.isfinite(other) else "nothing to compare with"
     if (
         spread > MOST_SPREAD
         or (spread > SURE_SPREAD and spread > SHARE_OF_CONTROL * other)
@@ -133,7 +136,7 @@ def judged(names: list[str], photo: NDArray, own: Array, control: Array) -> Sens
     ):
         reason = (
             f"they do not fit the cameras: their z differs from that of the photos' points by {spread:.1%} "
-            f"({other:.1%} with the depth images of other photos). Do they belong to these photos, and in this order?"
+            f"({beside}). Do they belong to these photos, and in this order?"
         )
         left_out = {}
     kept = own[known & ~np.isin(photo, [names.index(name) for name in left_out])]
