@@ -282,6 +282,21 @@ def test_stages_reasons_and_world_are_told(tmp_path: Path) -> None:
     assert "One unit is one metre." in values and "+Z, measured." in values and "2.5" in values
 
 
+def test_the_page_of_the_mesh_is_linked_whether_it_is_there_or_not(tmp_path: Path) -> None:
+    pages = []
+    for name in ("before", "after"):
+        root = tmp_path / name / "scene"
+        if name == "after":
+            write_stage(root / "mesh" / "main")
+            (root / "mesh" / "main" / "geometry.html").touch()
+        page, folder = make(root)
+        pages.append((folder / "report.html").read_bytes())
+        assert "Once `recon mesh` has run: depth, agreement and the mesh to turn." in [p.text for p in page.all("p")]
+        link = str(page.all("a", href="../../mesh/main/geometry.html")[0].attributes["href"])
+        assert (root / "eval" / "main" / link).resolve() == (root / "mesh" / "main" / "geometry.html").resolve()
+    assert pages[0] == pages[1]
+
+
 def test_without_held_out_photos_it_says_so(tmp_path: Path) -> None:
     page, _ = make(tmp_path / "scene", psnr=None, ssim=None, images=[], train_psnr=30.5)
     assert not page.all("b", id="worst") and not page.all("img")
