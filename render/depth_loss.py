@@ -88,15 +88,14 @@ class DepthTargets:
     @torch.no_grad()
     def pulls(
         self, index: int, camera: Cameras, weighted: Tensor, alpha: Tensor, mask: Tensor | None, progress: float
-    ) -> tuple[Tensor, Tensor] | None:
-        """d loss / d F and d loss / d A of photo `index` at a moment of training, all [H, W], times EVERY; None when it has no
-        map.
+    ) -> tuple[Tensor, Tensor]:
+        """d loss / d F and d loss / d A of photo `index`, which has a map (at_step() asks), at a moment of training, all
+        [H, W], times EVERY.
 
         On the CPU by a kernel, elsewhere by depth_loss(). mask: 1 = use.
         """
         row, weight = self.rows[index], EVERY * self.weight * FINAL**progress
-        if row is None:
-            return None
+        assert row is not None
         if weighted.device.type == "cpu":
             given = None if mask is None else mask.numpy()
             found = (self.maps.z[row], self.maps.confidence[row], self._places(row, camera))

@@ -80,7 +80,7 @@ def write_report(
     times = [*records, ("eval, up to this page", spent)] if spent else records
     if times:
         parts.append(f"<h2>Time</h2>{stage_table(times)}")
-    parts.append(f"<h2>Surfaces</h2>{_geometry_line(folder)}")
+    parts.append(f"<h2>Surfaces</h2>{_geometry_line(folder.name)}")
     parts.append(f"<h2>World</h2>{world_section(reconstruction.model.world)}")
     if records:
         parts.append(f"<h2>Settings</h2>{settings_section(records)}")
@@ -92,14 +92,14 @@ def write_report(
         stream.write(page(f"{title} · recon report", "\n".join(parts), style, script).encode("utf-8", "replace"))
 
 
-def _geometry_line(folder: Path) -> str:
-    """Where depth, agreement and the mesh are shown, or the command that makes them."""
-    name = folder.name
-    if (workspace_root(folder) / "mesh" / name / "geometry.html").is_file():
-        return f'<p><a href="../../mesh/{text(quote(name))}/geometry.html">Depth, agreement and the mesh of this scene</a></p>'
-    named = f" --name {text(name)}" if name != "main" else ""
+def _geometry_line(name: str) -> str:
+    """Where depth, agreement and the mesh of scene `name` are shown: the same whether they are there yet, as a mesh is made
+    after the evaluation.
+    """
+    named = f" --name {name}" if name != "main" else ""
     return (
-        f'<p class="soft">`recon mesh{named}` makes a mesh, and a page with depth, agreement and the mesh to turn.</p>'
+        f'<p class="soft">Once `recon mesh{text(named)}` has run: <a href="../../mesh/{text(quote(name))}/geometry.html">depth, '
+        "agreement and the mesh to turn</a>.</p>"
     )
 
 

@@ -112,7 +112,7 @@ def _clean(fused: Arrays, views: DepthViews, cameras: Cameras, options: MeshOpti
         xyz, faces, _ = without_unused(fused["xyz"], faces)
         widest = options.fill_holes * extent(xyz)
         if options.surface == "poisson":
-            xyz, faces = poisson(xyz, faces, voxel, 0.5 * widest)
+            xyz, faces = poisson(xyz, faces, voxel, 0.5 * widest, job.scratch)
         xyz = smooth(xyz, faces, options.smoothing)
         if options.faces:
             many = max(COARSE * options.faces, LEAST_COARSE)

@@ -210,7 +210,7 @@ def _step(run: Training, level: Level) -> bool:
     pulls = [(rgb, _loss(run, index, rgb.detach(), target, mask, RATE_EXPOSURE * RATE_FINAL**progress))]
     if teacher is not None:
         seen = (rendering.extra["weighted_z"][0], rendering.alpha[0])
-        pulls += zip(seen, teacher.pulls(index, camera, *seen, mask, progress) or (), strict=True)
+        pulls += zip(seen, teacher.pulls(index, camera, *seen, mask, progress), strict=True)
     penalty = run.scene.regularize(rendering)
     if penalty is not None:
         pulls.append((penalty, torch.ones_like(penalty)))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import recon.depth.smooth as smoothing
 from recon.cameras import Cameras
 from recon.depth import DepthMaps, DepthOptions, depth
 from recon.depth.consistency import GROWTH_ROUNDS, grown
@@ -96,6 +97,31 @@ def test_where_patches_say_nothing_neighbours_decide() -> None:
     smooth(reference, sources, 1, plane, cost, PIXEL)
     middle = slice(2, -2), slice(20, -20)
     assert np.mean(abs(plane[0] - true)[middle] < 0.1 * PIXEL) > 0.99
+
+
+def test_a_large_photo_is_smoothed_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seams do not show, and no more pixels than a band has are worked on at a time."""
+    rng = np.random.default_rng(4)
+    grey = cv2.GaussianBlur(rng.normal(0, 1, (HEIGHT, WIDTH)), (0, 0), 2)
+    grey = np.clip(120 + 200 * grey * (np.arange(WIDTH) < WIDTH // 2), 0, 255)  # the right half is plain
+    reference, sources = packed(np.stack([grey, grey, grey, np.ones_like(grey)], -1).astype(np.uint8))
+    given = np.zeros((3, HEIGHT, WIDTH), np.float32)
+    given[0] = (5 + rng.normal(0, 2, (HEIGHT, WIDTH)) * (rng.random((HEIGHT, WIDTH)) < 0.3)) * PIXEL
+    paid = rng.uniform(0, 1, (HEIGHT, WIDTH)).astype(np.float32)
+    made, sizes = [], []
+    once = smoothing._smooth
+    monkeypatch.setattr(smoothing, "_smooth", lambda *given: (sizes.append(given[4].size), once(*given)))
+    monkeypatch.setattr(smoothing, "OVERLAP", 16)
+    for band in (WIDTH * HEIGHT, WIDTH * 56):
+        plane, cost = given.copy(), paid.copy()
+        monkeypatch.setattr(smoothing, "BAND", band)
+        smooth(reference, sources, 1, plane, cost, PIXEL)
+        made.append((plane, cost))
+    assert sizes[0] == WIDTH * HEIGHT and len(sizes) > 4 and max(sizes[1:]) <= WIDTH * 56
+    (plane, cost), (banded, cost_banded) = made
+    assert np.mean(abs(plane - given)[0] > 0.1 * PIXEL) > 0.05
+    assert np.mean(abs(banded - plane).max(0) < 0.01 * PIXEL) > 0.998
+    assert np.mean(abs(cost_banded - cost) < 1e-3) > 0.998
 
 
 def test_belief_grows_along_a_surface_and_stops_at_its_edges() -> None:

@@ -296,11 +296,13 @@ def test_turned_views_stand_upright() -> None:
     assert np.linalg.det(looking(np.zeros(3), np.ones(3), np.array([0, 0, 1.0]), 9, (4, 4)).cam_from_world[0]) > 0
 
 
-def test_many_photos_are_chosen_evenly_and_all_are_in_the_table(tmp_path: Path) -> None:
+def test_of_many_photos_the_worst_are_shown_and_all_are_in_the_table(tmp_path: Path) -> None:
     many = room(45, cameras_in_a_row(45, 0.04))
     page, _ = write(tmp_path, maps_of(many, many.z))
-    assert len(page.all("article", class_="card view")) == 40 and len(rows_of(page, "photos-table")) == 45
-    assert "40 of 45 photos are shown." in [p.text for p in page.all("p")]
+    rows = rows_of(page, "photos-table")
+    assert len(page.all("article", class_="card view")) == 40 and len(rows) == 45
+    assert list(pictures(page, "z")) == [row[0] for row in rows[:40]]
+    assert "40 of 45 photos are shown, the worst." in [p.text for p in page.all("p")]
 
 
 def test_the_depth_stages_page(tmp_path: Path, place: Room) -> None:

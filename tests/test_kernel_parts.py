@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numba
 import numpy as np
 import pytest
 import torch
 
+import render.kernels.depth
+from recon.depth.maps import load_maps, save_maps
 from recon.kernels import jit
+from render.depth_loss import DepthTargets
 from render.kernels import layout, pipeline, reference, tiles, warm
 from render.kernels.adam import row_adam
 from render.kernels.ssim import photometric
 from render.rasterize import RowGrads, rasterize
 from render.splats import SH_C0, Splats
 from tests.splat_scenes import cameras, scene
+from tests.wall_scene import wall
 
 GRADIENT = 1e-4
 """Allowed difference of gradients, by the largest."""
@@ -170,6 +177,18 @@ def test_row_adam_takes_gradients_in_factors() -> None:
     assert not torch.equal(results[0], columns["sh"])
     assert torch.equal(results[0], results[1])
     assert torch.allclose(results[0], results[2], atol=1e-6)
+
+
+def test_a_warm_up_compiles_the_depth_loss_for_maps_from_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[tuple] = []
+    monkeypatch.setattr(render.kernels.depth, "_pulls", lambda *args: seen.append(tuple(map(numba.typeof, args))))
+    warm.warm_up()
+    warmed, maps = set(seen), wall(tmp_path)[2]
+    save_maps(maps, tmp_path / "depth")
+    targets, image = DepthTargets.of(load_maps(tmp_path / "depth"), maps.names, 1.0), torch.ones(48, 64)
+    for mask in (None, image):
+        targets.pulls(0, maps.cameras[0], image, image, mask, 0.0)
+    assert warmed == set(seen)
 
 
 def test_the_cache_is_complete_after_a_warm_up() -> None:

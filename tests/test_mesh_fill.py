@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -141,15 +142,17 @@ def test_degenerate_surfaces_are_no_trouble():
     assert len(fill_holes(xyz, faces, 1.0).faces) >= 1
 
 
-def test_poisson_closes_a_sphere_and_keeps_near_its_points(ball):
+def test_poisson_closes_a_sphere_and_keeps_near_its_points(ball, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))  # all files go where they are told to
     xyz, faces = ball
     cut = without_cap(xyz, faces, 0.3)
-    made, triangles = poisson(xyz, cut, 2 * VOXEL, 0.6)
+    made, triangles = poisson(xyz, cut, 2 * VOXEL, 0.6, tmp_path)
     off = np.abs(np.linalg.norm(made, axis=1) - 1)
     assert is_closed(triangles) and off.max() < 0.2 and off[made[:, 2] < 0.9].max() < VOXEL
     half = faces[(xyz[faces][:, :, 2] < 0).all(1)]
-    made, triangles = poisson(xyz, half, 2 * VOXEL, 0.2)
+    made, triangles = poisson(xyz, half, 2 * VOXEL, 0.2, tmp_path)
     assert not is_closed(triangles) and made[:, 2].max() < 0.6
+    assert not any(tmp_path.iterdir())
 
 
 def test_options_about_holes_are_checked():

@@ -169,7 +169,12 @@ def test_no_text_from_a_file_becomes_markup(tmp_path: Path) -> None:
 
 def test_page_fetches_nothing(tmp_path: Path) -> None:
     page, folder = make(tmp_path / "scene")
+    mesh = page.all(
+        "a", href="../../mesh/main/geometry.html"
+    )  # the one link to another page: nothing until it is clicked
     for node in page.nodes:
+        if node in mesh:
+            continue
         for key in ("src", "href", "data", "srcset"):
             value = node.attributes.get(key)
             assert value is None or value.startswith(("data:image/jpeg;base64,", "#")), (
@@ -181,7 +186,7 @@ def test_page_fetches_nothing(tmp_path: Path) -> None:
     assert "@import" not in whole and "url(" not in whole and "fetch(" not in whole
     assert len(page.all("img")) == 3 * 4
     targets = {n.attributes["id"] for n in page.nodes if n.attributes.get("id")}
-    assert {n.attributes["href"][1:] for n in page.all("a")} <= targets
+    assert {n.attributes["href"][1:] for n in page.all("a") if n not in mesh} <= targets and len(mesh) == 1
 
 
 def test_error_map_is_the_difference(tmp_path: Path) -> None:
@@ -280,6 +285,21 @@ def test_stages_reasons_and_world_are_told(tmp_path: Path) -> None:
     assert any("lens cap" in li.text for li in page.all("li"))
     values = [dd.text for dd in page.all("dd")]
     assert "One unit is one metre." in values and "+Z, measured." in values and "2.5" in values
+
+
+def test_the_page_of_the_mesh_is_linked_whether_it_is_there_or_not(tmp_path: Path) -> None:
+    pages = []
+    for name in ("before", "after"):
+        root = tmp_path / name / "scene"
+        if name == "after":
+            write_stage(root / "mesh" / "main")
+            (root / "mesh" / "main" / "geometry.html").touch()
+        page, folder = make(root)
+        pages.append((folder / "report.html").read_bytes())
+        assert "Once `recon mesh` has run: depth, agreement and the mesh to turn." in [p.text for p in page.all("p")]
+        link = str(page.all("a", href="../../mesh/main/geometry.html")[0].attributes["href"])
+        assert (root / "eval" / "main" / link).resolve() == (root / "mesh" / "main" / "geometry.html").resolve()
+    assert pages[0] == pages[1]
 
 
 def test_without_held_out_photos_it_says_so(tmp_path: Path) -> None:

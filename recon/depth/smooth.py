@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.depth.cost import Reference, Sources, is_possible, patch_of, plane_cost, reference_at, sources_at
+from recon.depth.cost import RADIUS, Reference, Sources, is_possible, patch_of, plane_cost, reference_at, sources_at
 from recon.depth.patchmatch import REGIONS, TURNS, cheapest, differs, likeness
 from recon.kernels.jit import DOOR, kernel, spread
 from recon.kernels.simd import LANES, absolute, fill, minimum
@@ -26,6 +26,10 @@ JUMP_PRICE, JUMP_CAP, LEAST_LIKE = np.float32(0.05), np.float32(0.25), np.float3
 """Price of a pixel (in the sources) between the planes of two neighbours of the same colour, the most that it may be, and
 the share of it for neighbours of any colour.
 """
+BAND = 4_000_000
+"""Pixels that are smoothed at a time, 320 bytes each: larger photos go in bands of rows."""
+OVERLAP = 64
+"""Rows beyond a band that are looked at: so far paths are followed that come into it from the next."""
 _NONE = np.float32(1e9)
 _0, _HALF = np.float32(0), np.float32(0.5)
 
@@ -126,7 +130,48 @@ def smooth(
     cost: NDArray[np.float32],
     pixel: float,
 ) -> None:
-    """Change plane f32[3, H, W] and cost f32[H, W] in place. pixel: w that moves a spot by a pixel in the sources."""
+    """Change plane f32[3, H, W] and cost f32[H, W] in place. pixel: w that moves a spot by a pixel in the sources.
+
+    The sources' planes must not count (Sources.geometric) where the photo has more pixels than BAND.
+    """
+    height, width = cost.shape
+    if height * width <= BAND:
+        _smooth(reference, sources, best, plane, cost, pixel)
+        return
+    plane_before, cost_before = plane.copy(), cost.copy()
+    rows = max(BAND // width - 2 * OVERLAP, OVERLAP)
+    for start in range(0, height, rows):
+        stop, top = min(start + rows, height), max(start - OVERLAP, 0)
+        seen, own = slice(top, min(stop + OVERLAP, height)), slice(start - top, stop - top)
+        band, band_cost = plane_before[:, seen].copy(), cost_before[seen].copy()
+        _smooth(*rows_of(reference, sources, seen), best, band, band_cost, pixel)
+        plane[:, start:stop], cost[start:stop] = band[:, own], band_cost[own]
+
+
+def rows_of(reference: Reference, sources: Sources, rows: slice) -> tuple[Reference, Sources]:
+    """Those rows of the reference photo as a photo of their own, and its sources (not geometric)."""
+    assert not sources.geometric
+    wide, lens, warp = reference.width + 2 * RADIUS, reference.lens.copy(), sources.warp.copy()
+    lens[3] -= rows.start
+    warp[:, [2, 5, 8]] += rows.start * warp[:, [1, 4, 7]]
+    part = reference._replace(
+        height=rows.stop - rows.start,
+        rgbg=reference.rgbg[wide * rows.start : wide * (rows.stop + 2 * RADIUS)],
+        usable=reference.usable[rows],
+        lens=lens,
+    )
+    return part, sources._replace(warp=warp)
+
+
+def _smooth(
+    reference: Reference,
+    sources: Sources,
+    best: int,
+    plane: NDArray[np.float32],
+    cost: NDArray[np.float32],
+    pixel: float,
+) -> None:
+    """smooth() of a photo or a band of it."""
     height, width = cost.shape
     candidate = np.empty((height, width, 3, LANES), np.float32)
     unary, total = np.empty((height, width, LANES), np.float32), np.zeros((height, width, LANES), np.float32)

@@ -136,9 +136,9 @@ def _mesh_section(surface: Surface, geometry: Geometry, each: Callable[[], Any])
 
 
 def _photo_section(geometry: Geometry, scores: Scores, each: Callable[[], Any]) -> str:
-    """Numbers of all photos, pictures of the chosen ones, the worst first."""
+    """Numbers of all photos, pictures of the worst MOST_CARDS, the worst first."""
     order = worst_first(scores)
-    chosen = [order[i] for i in np.unique(np.linspace(0, len(order) - 1, min(len(order), MOST_CARDS)).astype(int))]
+    chosen = order[:MOST_CARDS]
     limit, span = error_limit(np.concatenate([scores.disagreement, scores.error])), z_span(scores.z)
     cards, guesses = [], False
     for k, i in enumerate(chosen):
@@ -151,7 +151,11 @@ def _photo_section(geometry: Geometry, scores: Scores, each: Callable[[], Any]) 
         each()
     links = {scores.photos[i].name: k for k, i in enumerate(chosen)}
     truth = len(scores.error) > 0
-    left = f'<p class="soft">{len(chosen)} of {len(order)} photos are shown.</p>' if len(chosen) < len(order) else ""
+    left = (
+        f'<p class="soft">{len(chosen)} of {len(order)} photos are shown, the worst.</p>'
+        if len(chosen) < len(order)
+        else ""
+    )
     return (
         f"<h2>Photos, worst first</h2>{parts.agreement_text(scores.photos[order[0]] if order else None)}"
         f"{parts.photo_table([scores.photos[i] for i in order], links, truth=truth)}"

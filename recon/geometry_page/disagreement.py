@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recon.cameras import Cameras
 from recon.kernels.jit import kernel, spread
-from recon.mesh.consistency import neighbours_of
+from recon.mesh.consistency import carried, neighbours_of
 
 HIDDEN = 0.05
 """A neighbour that sees something nearer by more than this share sees another surface."""
@@ -103,20 +103,14 @@ def disagreement(
 @kernel
 def compare(start, stop, z, other, K, other_K, there_from_here, here_from_there, share):
     """The disagreement of one other view with the rows start .. stop of pixels; left as it is where that says nothing."""
-    m = there_from_here
     height, width = other.shape
     for v in range(start, stop):
         for u in range(z.shape[1]):
             own = np.float64(z[v, u])
             if own <= 0:
                 continue
-            x, y = own * (u + 0.5 - K[0, 2]) / K[0, 0], own * (v + 0.5 - K[1, 2]) / K[1, 1]
-            there = m[2, 0] * x + m[2, 1] * y + m[2, 2] * own + m[2, 3]
-            if there <= 0:
-                continue
-            col = other_K[0, 0] * (m[0, 0] * x + m[0, 1] * y + m[0, 2] * own + m[0, 3]) / there + other_K[0, 2]
-            row = other_K[1, 1] * (m[1, 0] * x + m[1, 1] * y + m[1, 2] * own + m[1, 3]) / there + other_K[1, 2]
-            if not (0 <= col < width and 0 <= row < height):
+            col, row, there = carried(u + 0.5, v + 0.5, own, K, there_from_here, other_K)
+            if there <= 0 or not (0 <= col < width and 0 <= row < height):
                 continue
             seen = between(other, col, row, there)
             if seen <= 0:
@@ -147,14 +141,8 @@ def between(z, col, row, wanted):
 @kernel
 def looked_through(z, K, col, row, seen, other_K, here_from_there):
     """Whether this view sees farther, all around there, than the point that the other one has at (col, row)."""
-    m = here_from_there
-    x, y = seen * (col - other_K[0, 2]) / other_K[0, 0], seen * (row - other_K[1, 2]) / other_K[1, 1]
-    own = m[2, 0] * x + m[2, 1] * y + m[2, 2] * seen + m[2, 3]
-    if own <= 0:
-        return False
-    u = K[0, 0] * (m[0, 0] * x + m[0, 1] * y + m[0, 2] * seen + m[0, 3]) / own + K[0, 2]
-    v = K[1, 1] * (m[1, 0] * x + m[1, 1] * y + m[1, 2] * seen + m[1, 3]) / own + K[1, 2]
-    if not (0 <= u < z.shape[1] and 0 <= v < z.shape[0]):
+    u, v, own = carried(col, row, seen, other_K, here_from_there, K)
+    if own <= 0 or not (0 <= u < z.shape[1] and 0 <= v < z.shape[0]):
         return False
     known = False
     for j in range(max(int(v) - 1, 0), min(int(v) + 2, z.shape[0])):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.cameras import Cameras
-from recon.kernels.jit import kernel, spread
+from recon.kernels.jit import helper, kernel, spread
 from recon.mesh.views import DepthView
 
 TOLERANCE = 0.01
@@ -40,22 +40,29 @@ def agreement(view: DepthView, others: list[DepthView], tolerance: float = TOLER
     return np.where(enough, yes / np.maximum(yes + no, 1), 0).astype(np.float32)
 
 
+@helper
+def carried(col, row, z, K, there_from_here, other_K):
+    """(column, row, z) in another view of the point that a view has z away at (column, row), (0.5, 0.5) the centre of the
+    first pixel. Column and row mean nothing where z there is not positive.
+    """
+    m = there_from_here
+    x, y = z * (col - K[0, 2]) / K[0, 0], z * (row - K[1, 2]) / K[1, 1]
+    there = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+    other_col = other_K[0, 0] * (m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]) / there + other_K[0, 2]
+    other_row = other_K[1, 1] * (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]) / there + other_K[1, 2]
+    return other_col, other_row, there
+
+
 @kernel
 def compare(start, stop, z, other, K, other_K, there_from_here, tolerance, yes, no):
     """Count, for the rows start .. stop of pixels, one other view's agreement and contradiction."""
-    m = there_from_here
     for v in range(start, stop):
         for u in range(z.shape[1]):
             own = np.float64(z[v, u])
             if own <= 0:
                 continue
-            x, y = own * (u + 0.5 - K[0, 2]) / K[0, 0], own * (v + 0.5 - K[1, 2]) / K[1, 1]
-            there = m[2, 0] * x + m[2, 1] * y + m[2, 2] * own + m[2, 3]
-            if there <= 0:
-                continue
-            col = other_K[0, 0] * (m[0, 0] * x + m[0, 1] * y + m[0, 2] * own + m[0, 3]) / there + other_K[0, 2]
-            row = other_K[1, 1] * (m[1, 0] * x + m[1, 1] * y + m[1, 2] * own + m[1, 3]) / there + other_K[1, 2]
-            if not (0 <= col < other.shape[1] and 0 <= row < other.shape[0]):
+            col, row, there = carried(u + 0.5, v + 0.5, own, K, there_from_here, other_K)
+            if there <= 0 or not (0 <= col < other.shape[1] and 0 <= row < other.shape[0]):
                 continue
             seen = other[int(row), int(col)]
             if seen <= 0:

@@ -28,8 +28,11 @@ MARGIN = 1.1 * 2 * ANCHOR
 """The octree's cube over the points' box."""
 
 
-def poisson(xyz: NDArray, faces: NDArray, voxel: float, reach: float) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def poisson(
+    xyz: NDArray, faces: NDArray, voxel: float, reach: float, scratch: Path
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The Poisson surface of a fused one, with cells of about `voxel`, as far as `reach` (world units) from its points.
+    The files that pycolmap reads and writes, which can be large, lie in the folder `scratch` meanwhile.
 
     Raises MissingPart when pycolmap was built without it.
     """
@@ -39,7 +42,7 @@ def poisson(xyz: NDArray, faces: NDArray, voxel: float, reach: float) -> tuple[N
     if side <= 0:
         return xyz.astype(np.float32), faces.astype(np.int32)
     depth = min(DEEPEST, max(4, math.ceil(math.log2(max(MARGIN * side / voxel, 2)))))
-    made, triangles = _reconstructed(((points - middle) / side).astype(np.float32), normals, depth)
+    made, triangles = _reconstructed(((points - middle) / side).astype(np.float32), normals, depth, scratch)
     made = made.astype(np.float64) * side + middle
     triangles = triangles[_near(made, points, max(reach, 2 * MARGIN * side / 2**depth))[triangles].all(1)]
     kept, triangles, _ = without_unused(made.astype(np.float32), triangles)
@@ -53,7 +56,9 @@ def _near(made: NDArray, points: NDArray, reach: float) -> NDArray[np.bool_]:
     return np.isfinite(KDTree(points).query(made, distance_upper_bound=reach, workers=threads())[0])
 
 
-def _reconstructed(points: NDArray, normals: NDArray, depth: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def _reconstructed(
+    points: NDArray, normals: NDArray, depth: int, scratch: Path
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     import pycolmap
 
     if not hasattr(pycolmap, "poisson_meshing"):
@@ -64,7 +69,7 @@ def _reconstructed(points: NDArray, normals: NDArray, depth: int) -> tuple[NDArr
     options: Any = pycolmap.PoissonMeshingOptions()
     options.depth, options.color, options.trim = depth, False, 0.0
     options.num_threads = 1  # its OpenMP threads wait in loops, which costs minutes where cores are shared
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         given, made = Path(folder) / "points.ply", Path(folder) / "surface.ply"
         anchors = np.array([[a] * 3 for a in (-ANCHOR, ANCHOR)])
         table = np.concatenate([points, normals], 1).astype("<f4")

@@ -11,6 +11,7 @@ from recon.cameras import Cameras
 from recon.kernels.jit import cache_folder
 from render.kernels.adam import row_adam
 from render.kernels.agreement import penalties
+from render.kernels.depth import depth_pulls
 from render.kernels.ssim import photometric
 from render.rasterize import RowGrads, rasterize
 from render.splats import Splats
@@ -61,5 +62,8 @@ def _run_all() -> None:
     first, second = ({name: torch.zeros_like(c) for name, c in columns.items()} for _ in range(2))
     planes, alpha, rgb = np.ones((6, 4, 4), np.float32), np.ones((4, 4), np.float32), np.ones((4, 4, 3), np.float32)
     penalties(planes, alpha, rgb, cameras.K[0], 1.0, 1.0)
+    none = np.zeros(4, np.int64)
+    alpha.setflags(write=False)  # depth maps are memory-mapped for reading
+    depth_pulls(rgb[..., 0], rgb[..., 1], None, alpha, alpha, (none, none), 1.0, (1.0, 1.0, 1.0))
     count = torch.zeros(20, dtype=torch.int32)
     row_adam(columns, first, second, sink.grads, sink.rows, count, dict.fromkeys(columns, 0.0))

@@ -7,7 +7,7 @@ Training renders, every few steps, the planes of the splats beside their colours
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -121,17 +121,6 @@ class FlatScene(GsScene):
     def after_step(self, step: int, progress: float) -> bool:
         self._step = step
         return super().after_step(step, progress)
-
-    @torch.no_grad()
-    def surface(self, cameras: Cameras) -> Rendering:
-        """z f32[C, H, W]: that of the planes of the splats of a pixel, NaN where it is not covered.
-        extra["normal"] f32[C, H, W, 3]: unit, in the camera's frame, towards the camera; 0 where nothing is."""
-        splats, poses = self.at(), self._poses(cameras, None)
-        seen = self._draw(cameras, None, None, torch.stack([planes.planes(splats, pose) for pose in poses]))
-        blended = seen.extra["features"]
-        inverse = torch.stack([planes.inverse_z(view, k) for view, k in zip(blended, cameras.K, strict=True)])
-        z = torch.where((seen.alpha >= planes.COVERED) & (inverse > 0), 1 / inverse, torch.nan)
-        return replace(seen, z=z, extra={"normal": torch.nn.functional.normalize(blended[..., :3], dim=-1)})
 
     def _penalize(self, row_grads: RowGrads) -> None:
         """Add the gradient of flatten * mean(thickness) / extent as well, where splats are not flat enough."""

@@ -24,10 +24,12 @@ from recon.mesh.marching import extract
 from recon.mesh.volume import build_volume
 from recon.sample import sample_cameras, sample_z
 from recon.workspace import Workspace
+from render import planes
 from render.evaluate import BACKGROUNDS, compare, render_view
 from render.kernels.warm import warm_up
 from render.mesh_views import TrainingPhotos, training_names
 from render.options import TrainOptions
+from render.rasterize import rasterize
 from render.scenes import config_of
 from render.splat_depth import SplatViews
 from render.stage_mesh import LEAST_WEIGHT
@@ -77,7 +79,7 @@ def measure(capture: Any, posed: Any, options: TrainOptions, config: dict[str, A
     psnr = [compare(render_view(posed, scene, name, BACKGROUNDS["white"])).psnr for name in held_out]
     scale = np.sort(scene.at().scale.detach().numpy(), axis=1)
     kinds: dict[str, type[SplatViews]] = {"median": SplatViews} | (
-        {"planes": PlaneViews} if hasattr(scene, "surface") else {}
+        {"planes": PlaneViews} if options.scene == "flat" else {}
     )
     out = {
         "psnr": float(np.mean(psnr)),
@@ -104,8 +106,18 @@ class PlaneViews(SplatViews):
     """z of the splats' planes instead of median z."""
 
     def _render(self, index: int) -> dict[str, np.ndarray]:
-        seen = self.scene.surface(self.cameras[index])  # type: ignore[attr-defined]
-        z, alpha = seen.z[0].numpy(), seen.alpha[0].numpy()
+        import torch
+
+        setup, camera = self.scene.setup, self.cameras[index]
+        with torch.no_grad():
+            splats = self.scene.at()
+            features = planes.planes(splats, torch.as_tensor(camera.cam_from_world[0], dtype=torch.float32))
+            seen = rasterize(
+                splats, camera, sh_degree=0, antialiased=setup.antialiased, near=setup.near, features=features
+            )
+            inverse, alpha = planes.inverse_z(seen.extra["features"][0], camera.K[0]).numpy(), seen.alpha[0].numpy()
+        with np.errstate(divide="ignore"):
+            z = np.where((alpha >= planes.COVERED) & (inverse > 0), 1 / inverse, np.nan)
         return {"z": z, "confidence": np.where(np.isfinite(z), 2 * alpha - 1, 0).astype(np.float32)}
 
 
