@@ -46,7 +46,7 @@ def changes(record: dict[str, Any], stage: Stage, options: Any, inputs: dict[str
         if before.get(name) != value:
             yield f"--{name.replace('_', '-')} was {_shown(before.get(name))}, now {_shown(value)}"
     for name, key in inputs.items():
-        if record["inputs"].get(name) != key:
+        if name in record["inputs"] and record["inputs"][name] != key:  # options that changed may need other inputs
             yield "the photos have changed" if name == "source" else f"{name} has been remade since"
 
 

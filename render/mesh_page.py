@@ -35,7 +35,7 @@ def mesh_page(
         held_out = maps_of_splats(held_out_views(capture, reconstruction, views, job))
     else:
         maps, held_out = maps_of_maps(views), None
-        source = "A mesh of the depth maps that `recon depth` measured in the training photos."
+        source = "A mesh of the depth maps that recon depth measured in the training photos."
     others = [(f"eval/{name}/report.html", "report of the held-out photos"), ("depth/geometry.html", "depth maps")]
     links = [("mesh.glb", "mesh.glb"), *((f"../../{quote(to)}", what) for to, what in others if (root / to).is_file())]
     geometry = Geometry(

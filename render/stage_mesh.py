@@ -48,6 +48,9 @@ COARSE = 4
 LEAST_COARSE = 200_000
 """The surface is cleaned and its holes are closed at so many times the faces asked for, and at least this many."""
 
+LEAST_KEPT = 0.7
+"""A budget of faces that leaves less than this share of the surface is said to be too small."""
+
 Arrays = dict[str, NDArray]
 
 
@@ -123,7 +126,12 @@ def _clean(fused: Arrays, views: DepthViews, cameras: Cameras, options: MeshOpti
         filled = fill_holes(xyz, faces, widest, views, SLACK * voxel)
         xyz, faces = filled.xyz, filled.faces
         if options.faces:
+            before = area(xyz, faces)
             xyz, faces = decimate(xyz, faces, options.faces, worth_of_vertices(xyz, faces, cameras))
+            if (kept := area(xyz, faces) / before) < LEAST_KEPT:
+                job.warn(
+                    f"--faces {options.faces} holds {kept:.0%} of the surface: what little fits is kept. Give more."
+                )
     numbers = {name: np.array(value) for name, value in filled.to_json().items()}
     return {"xyz": xyz.astype(np.float32), "faces": faces, "widest": np.array(widest)} | numbers
 

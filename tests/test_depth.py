@@ -27,6 +27,7 @@ from recon.errors import InputError, WorkspaceError
 from recon.geometry import World, se3
 from recon.job import Job, NoProgress
 from recon.kernels import jit
+from recon.parallax import turned_on_the_spot
 from recon.reconstruction import Reconstruction
 from recon.sample import sample_cameras, sample_photos, sample_z
 from recon.sparse import Observations, SparseModel
@@ -213,6 +214,28 @@ def test_photos_from_one_place_have_no_depth(tmp_path: Path) -> None:
     turned = Cameras(se3(poses.cam_from_world[:, :3, :3], np.zeros(3)), poses.K, poses.size)
     with pytest.raises(InputError, match="turning on the spot"):
         depth(*written(room(cameras=turned), tmp_path), QUICK, Job(tmp_path / "depth"))
+
+
+def test_places_made_up_for_a_turning_camera_give_no_depth(place: Room, tmp_path: Path) -> None:
+    """Poses that agree with what a turning camera saw, though they stand apart: as structure from motion finds them."""
+    capture, reconstruction = written(place, tmp_path)
+    model = reconstruction.model
+    assert not turned_on_the_spot(model)
+    o, cameras = model.observations, model.cameras
+    spun = Cameras(
+        se3(np.array([rotation_about_y(0.1 * i) for i in range(len(cameras))]), np.zeros(3)), cameras.K, cameras.size
+    )
+    pixels, _ = spun.project(model.xyz)
+    noise = np.random.default_rng(0).normal(0, 0.1, (len(o.camera), 2))
+    seen = replace(model, observations=Observations.of(o.camera, o.point, pixels[o.camera, o.point] + noise))
+    assert turned_on_the_spot(seen)
+    with pytest.raises(InputError, match="turning on the spot"):
+        depth(capture, replace(reconstruction, model=seen), QUICK, Job(tmp_path / "depth"))
+
+
+def rotation_about_y(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def test_photos_that_share_nothing_have_no_depth(place: Room, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from recon.errors import InputError, WorkspaceError
 from recon.files import write_json
 from recon.geometry import World, quat_from_rotation, rotation_between
 from recon.job import Job
+from recon.keys import changes, key_options
 from recon.mesh import Mesh, face_normals, load_mesh, save_mesh
 from recon.mesh.options import MeshOptions
 from recon.mesh.picture import picture
@@ -182,6 +183,10 @@ def test_depth_maps_are_fused_too(tmp_path):
     mesh = stage.mesh_stage(capture, posed, maps, options, Job(tmp_path / "mesh"))
     assert len(train) < len(views) and len(mesh.faces) > 500
     assert np.abs(np.linalg.norm(mesh.xyz, axis=1) - 0.8).mean() < 0.15 * 0.08
+    enough, few = Job(tmp_path / "enough"), Job(tmp_path / "few")
+    for faces, job in ((800, enough), (4, few)):
+        stage.mesh_stage(capture, posed, maps, replace(options, faces=faces), job)
+    assert any("--faces 4 holds" in w for w in few.warnings) and not any("holds" in w for w in enough.warnings)
     none = replace(maps, confidence=[0 * c for c in maps.confidence])
     with pytest.raises(InputError, match="usable z"):
         stage.mesh_stage(capture, posed, none, options, Job(tmp_path / "none"))
@@ -229,6 +234,17 @@ def test_what_a_mesh_needs_follows_its_options(tmp_path):
     assert set(workspace.input_keys("mesh", options=MeshOptions())) == {"ingest", "align", "train"}
     with pytest.raises(WorkspaceError, match="recon depth"):
         workspace.input_keys("mesh", options=MeshOptions(mesh_from="depth"))
+
+
+def test_inputs_that_other_options_need_were_not_remade():
+    record = {
+        "version": STAGES["mesh"].version,
+        "options": key_options(MeshOptions(mesh_from="depth")),
+        "inputs": {"depth": "1"},
+    }
+    told = list(changes(record, STAGES["mesh"], MeshOptions(), {"train": "2"}))
+    assert told == ["--mesh-from was depth, now splats"]
+    assert "depth has been remade since" in list(changes(record, STAGES["mesh"], MeshOptions(), {"depth": "2"}))
 
 
 def test_export_writes_meshes_and_colliders(tmp_path, capsys):

@@ -17,7 +17,7 @@ def depth_page(maps: DepthMaps, reconstruction: Reconstruction, job: Job) -> Non
     root = job.folder.absolute().parent
     geometry = Geometry(
         title=(root.parent if root.name == ".building" else root).name,
-        source="Depth and normals of the training photos, as `recon depth` measured them.",
+        source="Depth and normals of the training photos, as recon depth measured them.",
         maps=PhotoMaps(maps.names, maps.cameras, lambda i: Layers(maps.z[i], maps.confidence[i], maps.normal[i])),
         photo=photos_of(reconstruction, maps.names),
         world=maps.world,

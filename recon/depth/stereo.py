@@ -6,7 +6,7 @@ photos one and its sources are in memory.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from recon.depth.views import View, choose_views
 from recon.errors import InputError
 from recon.files import remove_tree, sha256_json
 from recon.job import Job, Task
+from recon.parallax import turned_on_the_spot
 from recon.reconstruction import Reconstruction
 from recon.sparse import SparseModel
 
@@ -66,6 +67,8 @@ class Stereo:
         rows = np.array([i for i, name in enumerate(reconstruction.model.names) if name not in test], np.int64)
         model = reconstruction.model.select(rows, min_views=2)
         views = choose_views(model, options.depth_sources, options.depth_near, options.depth_far)
+        if turned_on_the_spot(model):
+            views = [replace(view, sources=view.sources[:0]) for view in views]
         _check(model, views, job, bool(options.mono))
         size = fit_size(model.cameras.size, options.depth_long_side)
         poses = [model.cameras.cam_from_world.tolist(), model.cameras.K.tolist(), size.tolist()]

@@ -21,6 +21,7 @@ from recon.errors import WorkspaceError
 from recon.files import write_json
 from recon.geometry import World
 from recon.job import Job
+from recon.parallax import turned_on_the_spot
 from recon.reconstruction import SUFFIX, Reconstruction
 from recon.sparse import SparseModel, read_colmap, write_colmap
 
@@ -114,3 +115,8 @@ def _report(capture: Capture, model: SparseModel, left_out: tuple[tuple[str, str
     if len(model.xyz):
         job.metrics["error_px"] = round(float(model.error.mean()), 4)
     job.say(f"{len(model.names)} of {len(capture)} photos placed, {len(model.xyz)} points.")
+    if turned_on_the_spot(model):
+        job.warn(
+            "The photos look as if they were taken from one place: a turn alone explains what they share. Their places and all "
+            "distances in the scene are not to be trusted. Move between the photos; turning on the spot shows no depth."
+        )

@@ -148,7 +148,7 @@ def mesh_of_fountain(record: Record) -> Iterator[Row]:
     yield (
         f"fountain-P11, {v['photos']} photos at {v['long_side']} px: depth, fusion, texture",
         f"{v['cpu_minutes']:.1f} CPU minutes, {v['peak_gib']:.1f} GiB; held out {v['held_out']['mesh_where_covered']:.1f} dB "
-        f"where it covers (splats {v['held_out']['splats_where_covered']:.1f} dB)",
+        f"on the {100 * v['held_out']['covered']:.0f} % that it covers (splats {v['held_out']['splats_where_covered']:.1f} dB there)",
     )
 
 
