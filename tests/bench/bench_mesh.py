@@ -139,8 +139,7 @@ def shuffled(workspace: Workspace, name: str, true_from_world: Any, truth: dict[
     order = np.random.default_rng(0).permutation(len(all_views))
     pairs = [(v, all_views[i]) for v, i in zip(all_views, order, strict=True)]
     wrong = [replace(v, camera=o.camera) for v, o in pairs if v.z.shape == o.z.shape]
-    voxel = 2 * float((workspace.record("mesh", name) or {})["metrics"]["voxel"])
-    xyz, faces = extract(build_volume(wrong, voxel), 0.3)
+    xyz, faces = extract(build_volume(wrong), 0.3)
     return hare_scores(true_from_world.apply(xyz), faces, truth)
 
 

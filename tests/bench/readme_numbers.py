@@ -138,8 +138,11 @@ def half_of_temple(record: Record) -> Iterator[Row]:
     v = record["values"]
     yield (
         f"templeRing's mesh from {v['half']['photos']} instead of {v['all']['photos']} photos",
-        f"{100 * v['half_vs_all']['within_half_mm_of_full']:.0f} % within 0.5 mm of the full mesh, of which "
-        f"{100 * v['half_vs_all']['full_within_1_mm']:.0f} % lie within 1 mm",
+        ", ".join(
+            f"{words}: {100 * v['half_vs_all'][key]['within_half_mm_of_full']:.0f} % within 0.5 mm of the full mesh, of which "
+            f"{100 * v['half_vs_all'][key]['full_within_1_mm']:.0f} % lie within 1 mm"
+            for key, words in (("all", "all of it"), ("temple", "in the temple's box"))
+        ),
     )
 
 
@@ -148,7 +151,7 @@ def mesh_of_fountain(record: Record) -> Iterator[Row]:
     yield (
         f"fountain-P11, {v['photos']} photos at {v['long_side']} px: depth, fusion, texture",
         f"{v['cpu_minutes']:.1f} CPU minutes, {v['peak_gib']:.1f} GiB; held out {v['held_out']['mesh_where_covered']:.1f} dB "
-        f"on the {100 * v['held_out']['covered']:.0f} % that it covers (splats {v['held_out']['splats_where_covered']:.1f} dB there)",
+        f"on the {100 * v['held_out']['covered']:.0f} % that it covers (splats {v['held_out']['splats_where_covered']:.1f} dB)",
     )
 
 
