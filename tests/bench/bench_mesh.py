@@ -78,8 +78,8 @@ def sample(folder: Path) -> dict[str, Any]:
 
 def one_mesh(workspace: Workspace, name: str, words: list[str], truth: dict[str, Any]) -> dict[str, Any]:
     """Make one mesh, and measure it."""
-    with measured() as spent:
-        peak = run_and_watch([sys.executable, "-m", "recon", "mesh", "-w", str(workspace.root), *words])
+    kept = workspace.record("mesh", name) is not None
+    peak = run_and_watch([sys.executable, "-m", "recon", "mesh", "-w", str(workspace.root), *words])
     made = workspace.record("mesh", name) or {}
     mesh, posed = load_mesh(workspace.folder("mesh", name)), workspace.load("align")
     slack = SLACK * float(made["metrics"]["voxel"])
@@ -88,8 +88,8 @@ def one_mesh(workspace: Workspace, name: str, words: list[str], truth: dict[str,
     true_from_world = fit_sim3(cameras.centers[rows], posed.model.cameras.centers)
     xyz = true_from_world.apply(mesh.xyz)
     return {
-        "cpu_seconds": spent.cpu,
-        "peak_gib": peak,
+        "cpu_seconds": made["cpu_seconds"],
+        "peak_gib": None if kept else peak,
         "mesh": made.get("metrics"),
         "hare": hare_scores(xyz, mesh.faces, truth),
         "hare_faces": len(surface.near_box(xyz, mesh.faces, *truth["box"])),

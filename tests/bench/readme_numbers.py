@@ -130,7 +130,8 @@ def sample_meshes(record: Record) -> Iterator[Row]:
         yield (
             f"mesh of the sample {words[name]}: F-score of its hare within 1 % of its size; held-out PSNR where it covers",
             f"{hare['f']:.3f} at {1000 * hare['threshold']:.1f} mm; {seen['mesh_where_covered']:.1f} dB "
-            f"(splats {seen['splats_where_covered']:.1f} dB); {v['cpu_seconds']:.0f} CPU s, {v['peak_gib']:.1f} GiB",
+            f"(splats {seen['splats_where_covered']:.1f} dB); {v['cpu_seconds']:.0f} CPU s"
+            + (f", {v['peak_gib']:.1f} GiB" if v["peak_gib"] else ""),
         )
 
 
