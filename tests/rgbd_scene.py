@@ -15,14 +15,17 @@ from PIL import Image
 from recon.align import AlignOptions, align
 from recon.cameras import Cameras
 from recon.capture import Capture
-from recon.depth import DepthMaps
+from recon.depth import DepthMaps, DepthOptions
 from recon.geometry import Array, World, quat_from_rotation
 from recon.job import Job
 from recon.reconstruction import Reconstruction
 from recon.sparse import write_colmap
 from tests.depth_scene import Room, cameras_in_a_row, cast, room, sparse_of
 from tests.fabricate import write_photo
+from tests.photo_files import run_ingest
 
+FULL = DepthOptions(depth_long_side=0, depth_passes=0)
+"""Maps at the photos' size; stereo, where it joins, in one pass."""
 SIZE = (128, 96)
 COUNT = 6
 FOCAL = 105.0
@@ -43,6 +46,12 @@ def colour_cameras(count: int = COUNT) -> Cameras:
 
 def the_room(count: int = COUNT) -> Room:
     return room(cameras=colour_cameras(count))
+
+
+def sevenscenes_of(place: Room, folder: Path) -> Capture:
+    """The room as 7-Scenes has it, in metres."""
+    write_sevenscenes(folder / "in", place)
+    return run_ingest(folder / "in", folder / "job")[0]
 
 
 def z_of(cameras: Cameras, row: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recon.capture import Capture
-from recon.depth import DepthOptions, depth
+from recon.depth import depth
 from recon.depth.sensor import Sensor, confidence_of, planes_of
 from recon.depth.sensor_scale import judged, sampled, sensor_scale
 from recon.depth.sensor_stage import SensorDepth
@@ -20,9 +20,7 @@ from tests import rgbd_scene as scene
 from tests.depth_scene import Room
 from tests.fabricate import write_photo
 from tests.photo_files import run_ingest
-from tests.rgbd_scene import aligned, errors, loose, right, the_room
-
-FULL = DepthOptions(depth_long_side=0, depth_passes=0)
+from tests.rgbd_scene import FULL, aligned, errors, loose, right, the_room
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +30,7 @@ def place() -> Room:
 
 @pytest.fixture(scope="module")
 def seven(place: Room, tmp_path_factory: pytest.TempPathFactory) -> Capture:
-    """The room as 7-Scenes has it, in metres."""
-    folder = tmp_path_factory.mktemp("seven")
-    scene.write_sevenscenes(folder / "in", place)
-    return run_ingest(folder / "in", folder / "job")[0]
+    return scene.sevenscenes_of(place, tmp_path_factory.mktemp("seven"))
 
 
 def shuffled(capture: Capture, by: int = 3) -> Capture:
