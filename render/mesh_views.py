@@ -24,7 +24,7 @@ OPAQUE = 0.9
 
 def training_names(capture: Capture, reconstruction: Reconstruction) -> tuple[str, ...]:
     """The registered photos that were not held out. Raises InputError when there is none."""
-    test = {name for name, is_test in zip(capture.names, capture.test, strict=True) if is_test}
+    test = capture.test_names
     names = tuple(name for name in reconstruction.model.names if name not in test)
     if not names:
         raise InputError(

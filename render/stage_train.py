@@ -95,7 +95,7 @@ def train_from(capture: Capture, reconstruction: Reconstruction, *rest: Any) -> 
 
 def training_data(capture: Capture, reconstruction: Reconstruction, options: TrainOptions, folder: Path) -> Dataset:
     """The registered training photos, resized into `folder`."""
-    test = {name for name, is_test in zip(capture.names, capture.test, strict=True) if is_test}
+    test = capture.test_names
     names = [name for name in reconstruction.model.names if name not in test]
     if not names:
         raise InputError(

@@ -63,7 +63,7 @@ class Stereo:
     @staticmethod
     def of(capture: Capture, reconstruction: Reconstruction, options: DepthOptions, job: Job) -> Stereo:
         """Choose sources and ranges. Raises NoSource when no photo has a source and no network may guess."""
-        test = {name for name, is_test in zip(capture.names, capture.test, strict=True) if is_test}
+        test = capture.test_names
         rows = np.array([i for i, name in enumerate(reconstruction.model.names) if name not in test], np.int64)
         model = reconstruction.model.select(rows, min_views=2)
         views = choose_views(model, options.depth_sources, options.depth_near, options.depth_far)
