@@ -1,0 +1,5 @@
+/** The parts of the page, in the order of their buttons. */
+
+import type { Page } from "./page";
+
+export const PARTS: readonly ((page: Page) => void)[] = [];
