@@ -1,4 +1,4 @@
-"""A workspace whose splats are made of the sample capture's truth: flat splats on its true surfaces, in metres, seen by its true cameras.
+"""A workspace made of the sample capture's truth: flat splats on its true surfaces, in metres, and its true cameras.
 
 What a page shows of it, and what one measures in it, can be compared with the truth without training anything.
 """
@@ -58,19 +58,17 @@ def surface_splats(name: str, step: int = STEP) -> dict[str, Array]:
         return (rays * z[py, px, None]) @ world_from_cam[:3, :3].T + world_from_cam[:3, 3]
 
     mean = place(x, y)
-    normal = np.cross(place(x + 1, y) - mean, place(x, y + 1) - mean)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    along = np.cross(normal, np.roll(normal, 1, axis=1) + [0.3, 0.1, 0.2])
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    frame = np.stack([along, np.cross(normal, along), normal], -1)
-    size = 0.55 * step * z[y, x] / k[0, 0]
+    across = np.stack([place(x + 1, y) - mean, place(x, y + 1) - mean], -1)  # [N, 3, 2], what a pixel spans
+    frame, size, _ = np.linalg.svd(across)
+    frame[:, :, 2] *= np.linalg.det(frame)[:, None]
+    size = 0.55 * step * np.minimum(size, 5 * size[:, 1:])  # an edge between near and far is no surface
     photo = np.asarray(Image.open(sample_photos() / name).convert("RGB"), np.float64)[y, x] / 255
     sh = np.zeros((len(mean), 4, 3))
     sh[:, 0] = (photo - 0.5) / SH0
     sh[:, 1:] = np.random.default_rng(5).normal(0, 0.05, (len(mean), 3, 3))
     return {
         "mean": mean,
-        "log_scale": np.log(np.stack([size, size, 0.05 * size], -1)),
+        "log_scale": np.log(np.stack([size[:, 0], size[:, 1], 0.05 * size[:, 1]], -1)),
         "quat": quat_from_rotation(frame),
         "opacity_logit": np.full(len(mean), 3.0),
         "sh": sh,

@@ -1,4 +1,4 @@
-"""The viewer's page as a part of the installation: built when it is missing or out of date, and what is said when it cannot be."""
+"""The viewer's page in an installation: built when it is missing or out of date; what is said when it cannot be."""
 
 from __future__ import annotations
 
