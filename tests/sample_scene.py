@@ -61,18 +61,20 @@ def surface_splats(name: str, step: int = STEP) -> dict[str, Array]:
     across = np.stack([place(x + 1, y) - mean, place(x, y + 1) - mean], -1)  # [N, 3, 2], what a pixel spans
     frame, size, _ = np.linalg.svd(across)
     frame[:, :, 2] *= np.linalg.det(frame)[:, None]
-    size = 0.55 * step * np.minimum(size, 5 * size[:, 1:])  # an edge between near and far is no surface
+    size *= 0.55 * step
+    surface = size[:, 0] < 2.5 * step * z[y, x] / k[0, 0]  # an edge between near and far is none
     photo = np.asarray(Image.open(sample_photos() / name).convert("RGB"), np.float64)[y, x] / 255
     sh = np.zeros((len(mean), 4, 3))
     sh[:, 0] = (photo - 0.5) / SH0
     sh[:, 1:] = np.random.default_rng(5).normal(0, 0.05, (len(mean), 3, 3))
-    return {
+    columns = {
         "mean": mean,
         "log_scale": np.log(np.stack([size[:, 0], size[:, 1], 0.05 * size[:, 1]], -1)),
         "quat": quat_from_rotation(frame),
         "opacity_logit": np.full(len(mean), 3.0),
         "sh": sh,
     }
+    return {name: column[surface] for name, column in columns.items()}
 
 
 def sample_workspace(root: Path) -> Path:
