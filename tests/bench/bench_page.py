@@ -59,7 +59,7 @@ COUNT_FRAMES = """seconds => new Promise(done => {
     };
     requestAnimationFrame(step);
 })"""
-"""Milliseconds from picture to picture: reading the middle of the canvas waits until it is drawn, and tells whether it changed."""
+"""Milliseconds from picture to picture: reading the middle of the canvas waits for its drawing, and tells a new one."""
 MARK = "name => performance.getEntriesByName(name)[0]?.startTime ?? null"
 POLL_SECONDS = 0.25
 
