@@ -283,10 +283,11 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
 
 def view(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Serve the viewer until Ctrl-C."""
-    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"))
+    serving = resolve("viewer.options:ServeOptions")
+    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"), serving)
     options, workspace = take(resolve("viewer.options:ViewOptions"), args), _existing(args.workspace)
     workspace.folder("train", options.name)
-    resolve("viewer.server:serve")(workspace.root, options)
+    resolve("viewer.server:serve")(workspace.root, options, take(serving, args))
 
 
 def _spawn_viewer(args: Any) -> Any:
