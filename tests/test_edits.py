@@ -198,7 +198,7 @@ def test_spots_take_the_chosen_splats_and_no_other() -> None:
 
 
 def test_a_ray_meets_the_first_thing_that_hides_what_is_behind() -> None:
-    wall = np.array([[x, y, z] for z in (4.0, 6.0) for x in np.arange(-1, 1, 0.1) for y in np.arange(-1, 1, 0.1)])
+    wall = np.array([[x, y, z] for z in (4.0, 6.0, 8.0) for x in np.arange(-1, 1, 0.1) for y in np.arange(-1, 1, 0.1)])
     splats = cloud_of(wall, 0.08)
     for target in ([0.0, 0.0, 4.0], [0.4, -0.3, 4.0]):
         hit = struck(splats, np.zeros(3), np.array(target))
