@@ -6,6 +6,8 @@ import { SplatFileType, SplatMesh } from "@sparkjsdev/spark";
 import { type Manifest, PageError, type SplatFile } from "../manifest";
 import type { Stage } from "../view/stage";
 import { fetchBytes } from "./fetch";
+import { medianDistance, type Pickable, pickable } from "./pick";
+import { inflateSpz } from "./spz";
 
 export type Shown = "splats" | "mesh" | "both";
 
@@ -18,18 +20,32 @@ export interface Progress {
   done: number;
 }
 
+/** A place under a pixel: in the world frame of the files, and how far it is from the eye in units of the files. */
+export interface Picked {
+  world: THREE.Vector3;
+  distance: number;
+}
+
+interface Loaded {
+  mesh: SplatMesh;
+  count: number;
+  pick: Pickable;
+}
+
 export class Content {
   /** Under `world`: in the world frame of the files. */
   readonly splats = new THREE.Group();
   readonly mesh = new THREE.Group();
   private readonly listeners = new Set<(progress: Progress) => void>();
   private shownNow: Shown;
+  private loaded: Loaded[] = [];
+  private budget: number | null = null;
   progress: Progress = { state: "loading", done: 0 };
 
   constructor(
     readonly manifest: Manifest,
     private readonly stage: Stage,
-    world: THREE.Group,
+    private readonly world: THREE.Group,
   ) {
     this.shownNow = manifest.splats ? "splats" : "mesh";
     world.add(this.splats, this.mesh);
@@ -55,6 +71,45 @@ export class Content {
     if (this.mesh.visible) void this.loadMesh();
     this.stage.invalidate();
   }
+  /** Draw at most so many splats, the most important ones of each tile; null: all. At once. */
+  setBudget(count: number | null): void {
+    this.budget = count;
+    const total = this.loaded.reduce((sum, loaded) => sum + loaded.count, 0);
+    const share = count === null ? 1 : Math.min(1, Math.max(0, count) / Math.max(1, total));
+    for (const { mesh, count: all } of this.loaded) if (mesh.extSplats) mesh.extSplats.numSplats = Math.floor(all * share);
+    this.stage.invalidate();
+  }
+  /** How many splats are drawn now. */
+  get drawn(): number {
+    return this.splats.visible ? this.loaded.reduce((sum, { mesh }) => sum + (mesh.extSplats?.numSplats ?? 0), 0) : 0;
+  }
+  /** What lies under a pixel of the canvas (-1..1, y up): where half of the light has met splats, or the mesh when it is nearer. */
+  pick(ndcX: number, ndcY: number): Picked | null {
+    const camera = this.stage.camera;
+    camera.updateMatrixWorld();
+    const origin = new THREE.Vector3().setFromMatrixPosition(camera.matrixWorld);
+    const through = new THREE.Vector3(ndcX, ndcY, 0.5).unproject(camera);
+    const height = this.stage.canvas.height || 1;
+    return this.pickRay(new THREE.Ray(origin, through.sub(origin).normalize()), 2 / (camera.projectionMatrix.elements[5]! * height));
+  }
+  /** The same along a ray in the frame of three.js; `pixel` is the angle that a pixel has, radians. */
+  pickRay(ray: THREE.Ray, pixel = 1e-3): Picked | null {
+    this.world.updateWorldMatrix(true, false);
+    const local = ray.clone().applyMatrix4(this.world.matrixWorld.clone().invert());
+    local.direction.normalize();
+    const origin = local.origin.toArray();
+    const direction = local.direction.toArray();
+    let distance = Infinity;
+    if (this.splats.visible) {
+      const antialiased = this.manifest.splats?.antialiased ?? false;
+      distance = medianDistance(this.loaded.map(({ pick }) => pick), { origin, direction, pixel, antialiased }) ?? Infinity;
+    }
+    if (this.mesh.visible) {
+      const hit = new THREE.Raycaster(ray.origin, ray.direction).intersectObject(this.mesh, true)[0];
+      if (hit) distance = Math.min(distance, this.world.worldToLocal(hit.point.clone()).distanceTo(local.origin));
+    }
+    return distance === Infinity ? null : { world: local.at(distance, new THREE.Vector3()), distance };
+  }
   onProgress(listener: (progress: Progress) => void): void {
     this.listeners.add(listener);
     listener(this.progress);
@@ -66,31 +121,37 @@ export class Content {
       await this.loadMesh();
     } else {
       const coarse = await this.loadSplats(set.coarse, (done) => this.tell("loading", done));
-      this.splats.add(coarse);
+      this.place([coarse]);
       this.tell("coarse", 0);
       const total = set.tiles.reduce((sum, tile) => sum + tile.bytes, 0);
       let finished = 0;
-      const tiles: SplatMesh[] = [];
+      const tiles: Loaded[] = [];
       for (const tile of set.tiles) {
         tiles.push(await this.loadSplats(tile, (done) => this.tell("coarse", (finished + done * tile.bytes) / total)));
         finished += tile.bytes;
       }
-      this.splats.add(...tiles);
-      this.splats.remove(coarse);
-      coarse.dispose();
+      this.place(tiles);
+      coarse.mesh.dispose();
     }
     this.tell("ready", 1);
   }
 
-  private async loadSplats(file: SplatFile, onProgress: (done: number) => void): Promise<SplatMesh> {
+  private async loadSplats(file: SplatFile, onProgress: (done: number) => void): Promise<Loaded> {
     const fileBytes = await fetchBytes(file, onProgress);
+    const pick = pickable(await inflateSpz(file.file, fileBytes, file.count));
     const mesh = new SplatMesh({ fileBytes, fileType: SplatFileType.SPZ, extSplats: true, raycastable: false });
     try {
       await mesh.initialized;
     } catch (error) {
       throw new PageError(`${file.file} is damaged (${error instanceof Error ? error.message : String(error)}). Publish the scene again.`);
     }
-    return mesh;
+    return { mesh, count: file.count, pick };
+  }
+  private place(shown: Loaded[]): void {
+    this.splats.clear();
+    this.loaded = shown;
+    this.splats.add(...shown.map(({ mesh }) => mesh));
+    this.setBudget(this.budget);
   }
   private meshLoading: Promise<void> | null = null;
   private loadMesh(): Promise<void> {
