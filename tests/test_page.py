@@ -1,4 +1,4 @@
-"""The published page in a real browser: it shows what recon renders, measures what is true, obeys the keyboard, and keeps to itself."""
+"""The published page in a real browser: it shows what recon renders, measures truly, and keeps to itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from playwright.sync_api import Browser
 from recon.sample import sample_cameras
 from recon.workspace import Workspace
 from tests.page_browser import Tab, plain_server
-from tests.page_site import browser, page_built, site, truth_workspace  # noqa: F401, fixtures
 from tests.sample_scene import photos_used
 from viewer.web_page import SOURCES
 
@@ -130,8 +129,14 @@ BROKEN: dict[str, tuple[Spoil, str]] = {
     "no manifest": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
     "manifest cut": (cut("manifest.json", 100), "damaged"),
     "newer manifest": (manifest_edit(lambda m: m.update(recon_manifest=99)), "version 99"),
-    "path out of the folder": (manifest_edit(lambda m: m["splats"]["tiles"][0].update(file="../secret.spz")), "expected the path"),
-    "another host": (manifest_edit(lambda m: m["splats"]["coarse"].update(file="//example.com/x.spz")), "expected the path"),
+    "path out of the folder": (
+        manifest_edit(lambda m: m["splats"]["tiles"][0].update(file="../secret.spz")),
+        "expected the path",
+    ),
+    "another host": (
+        manifest_edit(lambda m: m["splats"]["coarse"].update(file="//example.com/x.spz")),
+        "expected the path",
+    ),
     "too many splats": (manifest_edit(lambda m: m["splats"]["tiles"][0].update(count=10**12)), "expected a number"),
     "tile missing": (lambda folder: (folder / TILE).unlink(), "is missing on the server (404)"),
     "tile cut": (cut(TILE, 500), "cut off"),
