@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     **{name: ("recon.commands:stage", stage.summary) for name, stage in STAGES.items()},
     "export": ("recon.commands:export", "Write the scene or its mesh in another format: OUT.ply, OUT.glb, OUT.obj."),
     "view": ("recon.commands:view", "Look at a workspace in the browser, finished or still at work."),
+    "publish": ("viewer.commands:publish", "Write a static folder for any web server: the page and the scene."),
     "status": ("recon.commands:status", "Show the stages, their numbers, and what a rerun would do."),
     "doctor": ("recon.doctor:doctor", "Say what this machine has, and what is missing for what."),
 }
