@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Film the scene along a path (MP4, or frames with depth or alpha), or a 360 still.",
     ),
     "view": ("recon.commands:view", "Look at a workspace in the browser, finished or still at work."),
+    "publish": ("viewer.commands:publish", "Write a static folder for any web server: the page and the scene."),
     "status": ("recon.commands:status", "Show the stages, their numbers, and what a rerun would do."),
     "doctor": ("recon.doctor:doctor", "Say what this machine has, and what is missing for what."),
 }

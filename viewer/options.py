@@ -134,3 +134,40 @@ class RenderOptions:
             yield "--supersample", "with --kind depth, where averages are no depths"
         if self.codec != "auto" and self.video is not None and self.video.suffix.lower() != ".mp4":
             yield "--codec", "for frames"
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """What a published page holds, and for which device."""
+
+    name: str = "main"
+    """Which scene of this workspace: several live side by side."""
+    target: Literal["web", "phone", "quest3", "desktop"] = "web"
+    """Device that the page is made for: it decides how many splats, and how simple their colours (viewer/targets.py)."""
+    title: str | None = None
+    """Title of the page; without one, the workspace folder's name."""
+    splats: int | None = None
+    """Most splats to publish instead of the target's number; beyond that number the page streams them. 0: all."""
+    sh_degree: int | None = None
+    """Degree of the colours' dependence on direction, 0 to 3, instead of the target's."""
+    polish: int = 128
+    """Steps of a short training against the full scene's own renders, where the scene had to be made simpler. 0: none."""
+    mesh: bool = True
+    """Publish the mesh, too, where there is one."""
+    photos: bool = False
+    """Publish the photos, too, and their names: undistorted, without metadata, what masks hide left grey."""
+    photo_side: int = 1600
+    """Longer side of a published photo at most, pixels."""
+    measure: Literal["auto", "yes", "no"] = "auto"
+    """Open the page in a browser without a window and write times and memory into the manifest. auto: where playwright and a
+    Chromium are there."""
+
+    def __post_init__(self) -> None:
+        for flag, value, low, high in (
+            ("splats", self.splats, 0, 10**9),
+            ("sh-degree", self.sh_degree, 0, 3),
+            ("polish", self.polish, 0, 10**5),
+            ("photo-side", self.photo_side, 16, 16384),
+        ):
+            if value is not None and not low <= value <= high:
+                raise InputError(f"--{flag} {value} is out of range: expected {low} to {high}.")
