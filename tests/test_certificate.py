@@ -101,7 +101,9 @@ def test_a_key_that_others_could_read_is_given_up(tmp_path: Path) -> None:
     assert again.read_bytes() != first and again.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\x00" * 99])
+@pytest.mark.parametrize(
+    "content", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\x00" * 99]
+)
 def test_a_broken_one_is_replaced(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "certificate.pem"
     path.write_bytes(content)
