@@ -51,9 +51,10 @@ class Request:
 
     @property
     def clean(self) -> str:
-        """Path and query without the token; begins with exactly one slash, so that it cannot name another host."""
+        """Path and query without the token; begins with one slash, so that it cannot name another host (to browsers
+        a backslash is a slash)."""
         rest = "&".join(part for part in self.query.split("&") if part and part.partition("=")[0] != "token")
-        return "/" + self.path.lstrip("/") + (f"?{rest}" if rest else "")
+        return "/" + self.path.lstrip("/\\") + (f"?{rest}" if rest else "")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ from viewer.visit import Limits, Visit, push
 SECRET_HEADER = "X-Recon-Door"
 """By this viser's connections are known to come through the door, and not from another user of this machine."""
 CONNECT_SECONDS = 10.0
-PAGE_POLICY = "frame-ancestors 'none'; object-src 'none'; base-uri 'none'; form-action 'none'"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; "
+    "connect-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""viser's page is one file with its script inside, and compiles code at run time; but it can talk to nobody else."""
 HANDSHAKE = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions")
 AGREEMENT = (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions")
 BAD_GATEWAY = "The viewer behind this address does not answer. Start `recon view` again.\n"
