@@ -1,5 +1,6 @@
 /** The parts of the page, in the order of their buttons. */
 
 import type { Page } from "./page";
+import { installXr } from "./xr/install";
 
-export const PARTS: readonly ((page: Page) => void)[] = [];
+export const PARTS: readonly ((page: Page) => void)[] = [installXr];
