@@ -2,5 +2,6 @@
 
 import type { Page } from "./page";
 import { installMeasure } from "./tools/measure";
+import { installXr } from "./xr/install";
 
-export const PARTS: readonly ((page: Page) => void)[] = [installMeasure];
+export const PARTS: readonly ((page: Page) => void)[] = [installMeasure, installXr];
