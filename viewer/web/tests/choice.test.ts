@@ -21,7 +21,7 @@ describe("the choice of tiles", () => {
   });
   it("prefers what is in view", () => {
     const rightOf = (x: number): Eye["planes"] => [[1, 0, 0, -x]];
-    expect(chooseTiles(ROW, eyeAt(4.5, rightOf(4.5)), 300, NONE)).toEqual([4, 5, 6]); // tile 3 is as near as 5, but behind
+    expect(chooseTiles(ROW, eyeAt(4.6, rightOf(4.6)), 300, NONE)).toEqual([4, 5, 6]); // tile 3 is nearer than 6, but behind
   });
   it("keeps what it holds while the eye wavers", () => {
     expect(chooseTiles(ROW, eyeAt(4.95), 200, NONE)).toEqual([4, 5]);

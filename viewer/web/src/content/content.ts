@@ -44,6 +44,10 @@ export class Content {
   private readonly faults = new Set<(error: unknown) => void>();
   private shownNow: Shown;
   private drawLimit: number | null = null;
+  private timeNow: number | null = null;
+  private readonly timeListeners = new Set<() => void>();
+  /** Where a moving scene begins; a share link may say another time than the manifest. */
+  startTime: number | null;
   private shDegree = 3;
   progress: Progress = { state: "loading", done: 0 };
 
@@ -52,6 +56,7 @@ export class Content {
     private readonly stage: Stage,
     private readonly world: THREE.Group,
   ) {
+    this.startTime = manifest.moving?.start ?? null;
     const device = thisDevice();
     const set = manifest.splats;
     this.deviceBudget = deviceBudget(set?.budget ?? Infinity, device);
@@ -173,26 +178,39 @@ export class Content {
     if (this.tiles) {
       await this.tiles.loadCoarse();
       this.tell("coarse", this.progress.done);
-      await (moving ? this.moving?.setTime(moving.start) : this.tiles.loadFirst());
-    } else if (moving) {
-      await this.moving?.setTime(moving.start);
+      if (!moving) await this.tiles.loadFirst();
     }
+    if (this.startTime !== null) await this.goToTime(this.startTime);
     if (this.mesh.visible || !this.tiles) await this.surface?.load((bytes) => this.count(bytes, mesh?.bytes ?? 1));
     this.tell("ready", 1);
   }
   /** Show a moving scene at a time, seconds. Resolves when the picture is there. */
   async setTime(seconds: number): Promise<void> {
     try {
-      await this.moving?.setTime(seconds);
+      await this.goToTime(seconds);
     } catch (error) {
       this.fault(error);
     }
+  }
+  /** The time of a moving scene that was asked for last, seconds; null: nothing moves. */
+  get time(): number | null {
+    return this.timeNow;
+  }
+  /** Called when another time is asked for. */
+  onTime(listener: () => void): void {
+    this.timeListeners.add(listener);
   }
   /** Whether the time that was asked for is the one shown. */
   get settled(): boolean {
     return this.moving?.settled ?? true;
   }
 
+  private async goToTime(seconds: number): Promise<void> {
+    if (!this.moving) return;
+    this.timeNow = seconds;
+    for (const listener of this.timeListeners) listener();
+    await this.moving.setTime(seconds);
+  }
   private get loaded(): LoadedSplats[] {
     const frame = this.moving?.shown ?? [];
     return frame.length > 0 ? frame : (this.tiles?.shown ?? []);
