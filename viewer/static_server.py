@@ -22,8 +22,8 @@ from viewer.options import ServeOptions
 from viewer.visit import Limits, Visit
 
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; style-src 'self'; "
-    "img-src 'self' data: blob:; connect-src 'self' data: blob:; base-uri 'none'; form-action 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self' blob:; base-uri 'none'; form-action 'none'"
 )
 """What the page may load. The page itself says the same (viewer/web/index.html), for hosts that send no headers."""
 NOT_USED = [
@@ -33,7 +33,6 @@ NOT_USED = [
     "usb",
     "serial",
     "hid",
-    "bluetooth",
     "midi",
     "payment",
     "display-capture",
