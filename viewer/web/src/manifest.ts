@@ -53,6 +53,8 @@ export interface Manifest {
   mesh: MeshFile | null;
   cameras: CapturedCamera[];
   moving: Moving | null;
+  /** Published notes, a file beside the page; the key may be missing. */
+  notes: string | null;
 }
 
 export const MANIFEST_VERSION = 1;
@@ -97,6 +99,7 @@ export function parseManifest(text: string): Manifest {
       fps: r.field("fps").number(0.01),
       frames: r.field("frames").list((f) => ({ time: f.field("time").number(), ...readFile(f) })),
     })),
+    notes: reader.field("notes").orNull((r) => r.path()),
   };
   if (!manifest.splats && !manifest.mesh) throw new PageError("manifest.json names neither splats nor a mesh: there is nothing to show.");
   return manifest;
