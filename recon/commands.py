@@ -255,6 +255,8 @@ class ExportArguments:
     what: Literal["auto", "splats", "mesh", "hull", "shell"] = "auto"
     """splats: the trained scene. mesh: its textured mesh. hull, shell: a collider, the mesh's convex hull or its larger parts
     with few faces. auto: splats into .ply, the mesh into the other formats."""
+    edits: bool = True
+    """Leave out the splats that were deleted in the viewer (edits/NAME.json)."""
 
 
 def export(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -267,7 +269,7 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
         what = "splats" if args.out.suffix.lower() in formats["splats"] else "mesh"
     write = resolve("render.formats:writer")(args.out, "splats" if what == "splats" else "mesh")
     if what == "splats":
-        scene = workspace.load("train", args.name)
+        scene = resolve("render.edits:load_edited")(workspace, args.name, edits=args.edits)
         if not hasattr(scene, "at"):
             raise InputError(f"Scene {args.name} is no splats, and {args.out.suffix} holds nothing else.")
         content = scene.at(None)
@@ -283,10 +285,11 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
 
 def view(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Serve the viewer until Ctrl-C."""
-    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"))
+    serving = resolve("viewer.options:ServeOptions")
+    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"), serving)
     options, workspace = take(resolve("viewer.options:ViewOptions"), args), _existing(args.workspace)
     workspace.folder("train", options.name)
-    resolve("viewer.server:serve")(workspace.root, options)
+    resolve("viewer.server:serve")(workspace.root, options, take(serving, args))
 
 
 def _spawn_viewer(args: Any) -> Any:
