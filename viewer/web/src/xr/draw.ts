@@ -31,7 +31,7 @@ export class Drawing {
     this.ring.visible = this.mark.visible = this.curve.visible = false;
   }
   update(head: Pose, hands: readonly Hand[], shown: Shown, met: ReadonlyMap<object, THREE.Vector3>, strength: number, seconds: number): void {
-    this.rays.forEach((ray, i) => ray.update(hands[i], met));
+    this.rays.forEach((ray, i) => ray.update(hands[i], met, shown.aiming));
     this.curve.visible = shown.curve.length > 1;
     if (this.curve.visible) ribbon(this.curve.geometry, shown.curve, head.position, 0.012);
     this.curve.material.color.set(shown.landing ? ACCENT : 0xff8a7a);
@@ -49,6 +49,10 @@ export class Drawing {
     if (!pose) return;
     this.mark.position.copy(pose.position);
     this.mark.quaternion.copy(pose.quaternion);
+  }
+  /** Where the ring of a teleport lies now. */
+  get landing(): THREE.Vector3 | null {
+    return this.ring.visible ? this.ring.position : null;
   }
   get vignetteNow(): number {
     return this.vignette.now;
@@ -74,16 +78,17 @@ class Pointer {
     const beam = new THREE.CylinderGeometry(0.0012, 0.0025, 1, 8, 1, true).rotateX(-Math.PI / 2).translate(0, 0, -0.5);
     this.ray = new THREE.Mesh(beam, flat(0xffffff, 0.55));
     this.dot = new THREE.Mesh(new THREE.SphereGeometry(0.008, 12, 8), flat(0xffffff));
-    this.body = new THREE.Mesh(new THREE.CapsuleGeometry(0.018, 0.07, 4, 10).rotateX(Math.PI / 2).translate(0, 0, 0.02), flat(0x8fa4c4, 0.85));
+    this.body = new THREE.Mesh(new THREE.CapsuleGeometry(0.013, 0.075, 6, 14).rotateX(Math.PI / 2).translate(0, 0, 0.02), flat(0x8fa4c4, 0.6));
     this.fingers = new THREE.InstancedMesh(new THREE.SphereGeometry(0.007, 8, 6), flat(0xb9cbe8, 0.8), JOINTS);
     this.fingers.frustumCulled = false;
     this.object.add(this.ray, this.dot, this.body, this.fingers);
     this.object.visible = this.fingers.visible = false;
   }
-  update(hand: Hand | undefined, met: ReadonlyMap<object, THREE.Vector3>): void {
+  update(hand: Hand | undefined, met: ReadonlyMap<object, THREE.Vector3>, aiming: object | null): void {
     this.object.visible = hand !== undefined && hand.kind !== "screen";
     if (!hand || !this.object.visible) return;
     const at = met.get(hand.id);
+    this.ray.visible = hand.id !== aiming;
     this.ray.position.copy(hand.ray.position);
     this.ray.quaternion.copy(hand.ray.quaternion);
     this.ray.scale.set(1, 1, at ? at.distanceTo(hand.ray.position) : RAY);

@@ -51,6 +51,8 @@ export interface Moment {
 export interface Shown {
   curve: THREE.Vector3[];
   landing: THREE.Vector3 | null;
+  /** The hand that throws. */
+  aiming: object | null;
   /** 0..1: how much the view moves without the body. */
   moving: number;
   /** The place jumped (teleport, snap): others may want to soften it. */
@@ -94,7 +96,7 @@ export class Gestures {
   }
 
   update(moment: Moment): Shown {
-    const shown: Shown = { curve: [], landing: null, moving: 0, jumped: false, grabbing: 0 };
+    const shown: Shown = { curve: [], landing: null, aiming: null, moving: 0, jumped: false, grabbing: 0 };
     this.watchPinches(moment);
     this.grab(moment, shown);
     if (this.held) this.aim = null;
@@ -152,6 +154,7 @@ export class Gestures {
     if (pressed) {
       shown.curve = way.curve;
       shown.landing = way.at;
+      shown.aiming = hand.id;
       return;
     }
     this.aim = null;

@@ -25,6 +25,8 @@ interface State {
   select: boolean;
   squeeze: boolean;
   busy: boolean;
+  /** In the frame before. */
+  pressing: boolean;
   buttons: Map<number, boolean>;
 }
 
@@ -44,7 +46,7 @@ export class Inputs {
     this.off.abort();
     this.states.clear();
   }
-  /** `claimed(ray, pressing)`: whether something in the room (the menu) takes what this hand does; asked before each press. */
+  /** `claimed`: whether something in the room (the menu) is under the ray of this hand. */
   read(frame: XRFrame, space: XRReferenceSpace, claimed: (hand: Held) => boolean): Held[] {
     const held: Held[] = [];
     const there = new Set(this.session.inputSources);
@@ -56,22 +58,18 @@ export class Inputs {
       // what begins on the menu stays with the menu until it is let go, and what began in the place stays there
       const pressing = state.select || state.squeeze;
       const over = claimed(hand);
-      if (!pressing || !state.busy) state.busy = over && (!pressing || this.justPressed(state));
+      if (!pressing || !state.pressing) state.busy = over;
       hand.busy = state.busy;
-      this.last.set(state, pressing);
+      state.pressing = pressing;
       held.push(hand);
     }
     return held;
   }
 
-  private readonly last = new WeakMap<State, boolean>();
-  private justPressed(state: State): boolean {
-    return !(this.last.get(state) ?? false);
-  }
   private state(source: XRInputSource): State {
     let state = this.states.get(source);
     if (!state) {
-      state = { id: source, select: false, squeeze: false, busy: false, buttons: new Map() };
+      state = { id: source, select: false, squeeze: false, busy: false, pressing: false, buttons: new Map() };
       this.states.set(source, state);
     }
     return state;

@@ -85,6 +85,15 @@ export class Menu {
     const found = this.buttons.find((b) => x >= b.x && x < b.x + b.width && y >= b.y && y < b.y + CELL.height);
     return { at: hit.point, button: found?.button ?? null };
   }
+  /** The middle of a button (room): what a ray has to meet. */
+  spot(id: string): [number, number, number] | null {
+    const found = this.buttons.find((b) => b.button.id === id);
+    if (!found) return null;
+    const { width, height } = this.canvas;
+    const local = new THREE.Vector3((found.x + found.width / 2) / width - 0.5, 0.5 - (found.y + CELL.height / 2) / height, 0);
+    this.object.updateMatrixWorld(true);
+    return this.board.localToWorld(local).toArray();
+  }
   /** Light up the button that a ray is on. */
   hover(button: MenuButton | null): void {
     if ((button?.id ?? null) === this.over) return;

@@ -50,7 +50,7 @@ export class Visit {
     readonly mode: Mode,
     readonly session: XRSession,
     readonly settings: Settings,
-    private readonly knowsFloor: boolean,
+    readonly knowsFloor: boolean,
   ) {
     this.camera = page.navigation.pose;
     this.back = leaveFlat(page);
@@ -73,6 +73,8 @@ export class Visit {
   get placement(): Placement {
     return this.gestures.placement;
   }
+  /** Where the hands hold things (room), by side. */
+  grips: { left?: number[]; right?: number[] } = {};
   /** Metres in a unit that count as life-size, and whether that is known or guessed. */
   get trueScale(): { scale: number; known: boolean } {
     return { scale: this.life, known: this.page.units.scale !== null };
@@ -128,6 +130,7 @@ export class Visit {
     const met = new Map<object, THREE.Vector3>();
     const hands = this.inputs.read(frame, space, (hand) => this.onMenu(hand, met));
     this.useMenu(hands, head);
+    this.grips = Object.fromEntries(hands.map((hand) => [hand.side, hand.grip.position.toArray()]));
     const onSurface = this.settle(frame, space, hands, head);
     const comfort = this.settings.comfort;
     const shown = this.gestures.update({
