@@ -77,6 +77,31 @@ export function pickable({ header, bytes }: SpzPlain): Pickable {
   return set;
 }
 
+/** Some of the splats. */
+export function takeRows(set: Pickable, rows: readonly number[]): Pickable {
+  const n = rows.length;
+  const taken: Pickable = {
+    count: n,
+    mean: new Float32Array(3 * n),
+    reach: new Float32Array(n),
+    alphaScale: new Uint8Array(4 * n),
+    quat: new Int16Array(4 * n),
+    min: [Infinity, Infinity, Infinity],
+    max: [-Infinity, -Infinity, -Infinity],
+  };
+  rows.forEach((row, i) => {
+    taken.mean.set(set.mean.subarray(3 * row, 3 * row + 3), 3 * i);
+    taken.alphaScale.set(set.alphaScale.subarray(4 * row, 4 * row + 4), 4 * i);
+    taken.quat.set(set.quat.subarray(4 * row, 4 * row + 4), 4 * i);
+    const reach = (taken.reach[i] = set.reach[row]!);
+    for (let k = 0; k < 3; k++) {
+      taken.min[k] = Math.min(taken.min[k]!, set.mean[3 * row + k]! - reach);
+      taken.max[k] = Math.max(taken.max[k]!, set.mean[3 * row + k]! + reach);
+    }
+  });
+  return taken;
+}
+
 /** SPZ 3: the place of the largest component in the top two bits, the others as sign and nine bits of |x| * sqrt(2). */
 function smallestThree(bytes: Uint8Array, at: number, q: number[]): void {
   let packed = (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;

@@ -13,7 +13,7 @@ export interface SpzHeader {
 
 export const SPZ_HEADER_BYTES = 16;
 const MAGIC = 0x5053474e;
-const SH_BYTES = [0, 9, 24, 45, 72];
+const SH_BYTES = [0, 9, 24, 45];
 
 export function readSpzHeader(bytes: Uint8Array): SpzHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
