@@ -197,7 +197,7 @@ export class Path {
     keyframes.forEach((keyframe, i) => {
       const style = `path thin${i === this.selected ? " selected" : ""}`;
       const { points, centre } = frustum(keyframe, size);
-      marks.push({ kind: "line", points, class: style });
+      marks.push({ kind: "line", points, class: style, apart: 2 * size });
       marks.push({ kind: "label", at: centre, text: String(i + 1), class: `path key${i === this.selected ? " selected" : ""}` });
     });
     return marks;

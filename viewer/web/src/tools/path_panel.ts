@@ -124,8 +124,8 @@ export class PathPanel {
         button(`Move ${name} earlier`, ICONS.up, "earlier", () => path.move(index, -1), index === 0),
         button(`Move ${name} later`, ICONS.down, "later", () => path.move(index, 1), index === last),
         button(`Delete ${name}`, ICONS.bin, "delete", () => path.remove(index)),
-        labelled("Second", time),
       ),
+      labelled("At second", time),
     );
   }
   private async loadFile(): Promise<void> {
