@@ -68,7 +68,8 @@ class Headset:
         return told
 
     def enter(self, mode: str) -> None:
-        self.run(f"document.querySelector('button[aria-label=\"Enter {mode}\"]').click();")
+        self.run("recon.ui.open('more'); recon.ui.close();")  # where the bar puts what has no room in a small window
+        self.run(f"document.getElementById('enter-{mode.lower()}').click();")
         self.page.wait_for_timeout(50)
         self.run(
             "while (!recon.renderer.xr.isPresenting) await new Promise((d) => setTimeout(d, 20)); await frames(2);"

@@ -58,9 +58,12 @@ export class Crop {
   private readonly edit: SplatEdit;
   private readonly planes = Array.from({ length: 6 }, () => new THREE.Plane());
   private readonly box: { centre: THREE.Vector3; half: THREE.Vector3 };
-  private readonly materials = new Set<THREE.Material>();
+  /** The clipping planes that materials had before. */
+  private readonly materials = new Map<THREE.Material, THREE.Plane[] | null>();
+  private readonly clipped: boolean;
 
   constructor(private readonly page: Page) {
+    this.clipped = page.renderer.localClippingEnabled;
     this.box = cropBox(page.manifest.bounds);
     const sdf = new SplatEditSdf({ type: SplatEditSdfType.BOX, opacity: 0 });
     sdf.position.copy(this.box.centre);
@@ -76,10 +79,10 @@ export class Crop {
     if (value) this.page.world.add(this.edit);
     else {
       this.edit.removeFromParent();
-      for (const material of this.materials) material.clippingPlanes = null;
+      for (const [material, planes] of this.materials) material.clippingPlanes = planes;
       this.materials.clear();
     }
-    this.page.renderer.localClippingEnabled = value;
+    this.page.renderer.localClippingEnabled = value || this.clipped;
     this.page.stage.invalidate();
   }
   /** Clipping planes stand in the frame of three.js and have to follow the place. */
@@ -97,8 +100,8 @@ export class Crop {
     if (!this.page.content.mesh.visible) return;
     this.page.content.mesh.traverse((node) => {
       for (const material of [(node as Partial<THREE.Mesh>).material ?? []].flat()) {
+        if (!this.materials.has(material)) this.materials.set(material, material.clippingPlanes);
         material.clippingPlanes = this.planes;
-        this.materials.add(material);
       }
     });
   }
