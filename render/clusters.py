@@ -6,6 +6,8 @@ x = sum m_i x_i / m and C = sum m_i (C_i + (x_i - x)(x_i - x)^T) / m, and its we
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -61,7 +63,7 @@ def clusters(mean: Array, colour: Array, weight: Array, count: int, viewpoints: 
         beyond = features[np.arange(len(features)), mine] > centre[label, mine]
         label = np.where(beyond & (fresh[label] >= 0), fresh[label], label)
         known += len(worst)
-    return np.unique(label, return_inverse=True)[1]
+    return np.unique(label, return_inverse=True)[1].astype(np.int64)
 
 
 def nearest(mean: Array, viewpoints: Array) -> Array:
@@ -108,12 +110,12 @@ def merged(splats: Splats, weight: Array, label: NDArray[np.int64]) -> Splats:
         "sh": _summed(splats.sh.numpy().reshape(len(splats), -1) * share[:, None], label, count).reshape(count, -1, 3),
     }
     tensors = {name: torch.from_numpy(np.ascontiguousarray(c, np.float32)) for name, c in columns.items()}
-    return Splats(**tensors, world=splats.world)
+    return replace(splats, **tensors, extra={})
 
 
 def _summed(values: Array, label: NDArray[np.int64], count: int) -> Array:
     """Sums [M, F] of values [N, F] by cluster."""
-    return np.stack([np.bincount(label, column, count) for column in values.T], 1)
+    return np.stack([np.bincount(label, column, count).astype(np.float64) for column in values.T], 1)
 
 
 def _area(log_scale: NDArray) -> Array:

@@ -54,10 +54,14 @@ class Drawing:
     antialiased: bool = False
 
 
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of the rows 0 .. count - 1, evenly."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+
+
 def spread_views(cameras: Cameras, most: int) -> Cameras:
     """At most so many of the cameras, evenly over their order, at VIEW_SIDE."""
-    rows = np.unique(np.linspace(0, len(cameras) - 1, min(most, len(cameras))).round().astype(int))
-    chosen = cameras[rows]
+    chosen = cameras[spread(len(cameras), most)]
     return chosen.resized(fit_size(chosen.size, VIEW_SIDE))
 
 

@@ -41,5 +41,5 @@ def truth_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(page_built: Path, truth_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That workspace, published with photos."""
     folder = tmp_path_factory.mktemp("published") / "site"
-    assert main(["publish", "-w", str(truth_workspace), str(folder), "--photos", "--no-measure"]) == 0
+    assert main(["publish", "-w", str(truth_workspace), str(folder), "--photos", "--measure", "no"]) == 0
     return folder

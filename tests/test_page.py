@@ -23,10 +23,7 @@ pytestmark = pytest.mark.browser
 
 SIZE = (640, 480)
 """Of the sample's photos."""
-LOOK = """i => {
-    const { navigation, manifest } = window.recon, camera = manifest.cameras[i];
-    return navigation.goTo(window.reconTest.poseOf(camera.cam_from_world), { K: camera.K, size: camera.size }, 0);
-}"""
+PANELS = "[...document.querySelectorAll('section.panel')].map(section => section.id.replace('panel-', ''))"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def served(site: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def tab(browser: Browser, served: str) -> Iterator[Tab]:
     """The page with all of it loaded, for tests that leave it as it was."""
-    with Tab(browser, served, SIZE) as opened:
+    with Tab(browser, served, SIZE, reduced_motion="reduce") as opened:
         yield opened
 
 
@@ -58,7 +55,9 @@ def rendered(workspace: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.
 
 def look_from(tab: Tab, index: int) -> NDArray[np.uint8]:
     """The canvas through a captured camera."""
-    tab.run("i => window.recon.capture.goTo(i, 0)", index)
+    tab.run("window.recon.ui.open('capture')")
+    tab.page.locator("#camera-list").select_option(str(index))
+    tab.page.get_by_label("Show the cameras in the scene").uncheck()
     tab.rest()
     return tab.picture()
 
@@ -84,7 +83,7 @@ def test_is_quiet_and_asks_no_other_host(tab: Tab, served: str) -> None:
 def test_nothing_serious_for_axe(browser: Browser, served: str, page_built: Path) -> None:
     axe = (SOURCES / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
     with Tab(browser, served, (1440, 900), scripts=[axe]) as tab:
-        for panel in [None, *tab.run("window.recon.ui.panelIds")]:
+        for panel in [None, *tab.run(PANELS)]:
             if panel:
                 tab.run("id => window.recon.ui.open(id)", panel)
             found = tab.run("() => axe.run(document, { resultTypes: ['violations'] }).then(r => r.violations)")
@@ -169,7 +168,7 @@ def test_texts_of_files_are_text(browser: Browser, site: Path, tmp_path: Path) -
 
     manifest_edit(change)(folder)
     with plain_server(folder) as url, Tab(browser, url, SIZE) as tab:
-        for panel in tab.run("window.recon.ui.panelIds"):
+        for panel in tab.run(PANELS):
             tab.run("id => window.recon.ui.open(id)", panel)
         assert tab.run("document.body.innerText").count("onerror") > 0  # it is shown
         assert tab.run("window.owned ?? null") is None  # and does nothing
@@ -186,7 +185,7 @@ def test_every_panel_fits_its_screen(screen: str, scheme: Any, browser: Browser,
     phone = screen == "phone"
     with Tab(browser, served, SCREENS[screen], color_scheme=scheme, has_touch=phone, is_mobile=phone) as tab:
         tab.save(f"{screen}-{scheme}-start")
-        for panel in tab.run("window.recon.ui.panelIds"):
+        for panel in tab.run(PANELS):
             tab.run("id => window.recon.ui.open(id)", panel)
             tab.page.wait_for_timeout(300)
             tab.save(f"{screen}-{scheme}-{panel}")

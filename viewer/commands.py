@@ -14,7 +14,7 @@ from recon.progress import TerminalProgress
 from recon.stages import resolve
 from recon.wording import command
 from recon.workspace import Workspace
-from viewer.options import PublishOptions, RenderOptions
+from viewer.options import PublishOptions, RenderOptions, ServeOptions
 
 
 def render(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -47,3 +47,21 @@ def publish(verb: str, summary: str, argv: Sequence[str]) -> None:
     manifest = resolve("viewer.publish:publish")(Workspace(args.workspace), args.site, options, progress)
     for line in resolve("viewer.publish:in_words")(manifest, args.site):
         progress.say(line)
+    progress.say(f"look    {command('recon', 'serve', args.site)}   (or any web server)")
+
+
+@dataclass(frozen=True)
+class ServeArguments:
+    """`recon serve SITE`."""
+
+    site: Positional[Path]
+    """Folder that `recon publish` wrote."""
+    open_browser: bool = False
+    """Open the page in the default browser."""
+
+
+def serve(verb: str, summary: str, argv: Sequence[str]) -> None:
+    """Serve a published folder until Ctrl-C."""
+    args = parse(verb, summary, argv, ServeArguments, ServeOptions)
+    serve_folder = resolve("viewer.static_server:serve_folder")
+    serve_folder(args.site, take(ServeOptions, args), TerminalProgress(), open_browser=args.open_browser)

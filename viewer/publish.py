@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recon import __version__
 from recon.cameras import Cameras
 from recon.errors import InputError, WorkspaceError
 from recon.files import atomic_write, sha256_file, write_json
-from recon.geometry import Array, World
 from recon.job import NoProgress, Progress
 from recon.wording import count as counted
 from recon.workspace import Workspace
 from viewer.options import PublishOptions
 from viewer.site_folder import MANIFEST, building
-from viewer.surroundings import Evidence, first_view, ground, subject
+from viewer.surroundings import Evidence, first_view, ground, subject, whole
 from viewer.targets import TARGETS
 from viewer.web_page import STAMP, built_page
 
@@ -107,7 +107,7 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
         "title": text(options.title if options.title is not None else Path(os.path.realpath(workspace.root)).name),
         "target": options.target,
         "world": {"scale": model.world.scale, "up": model.world.up},
-        **surroundings(model.xyz, cameras[training], model.world, shown),
+        **surroundings(reconstruction, cameras, training, shown),
         "splats": splats,
         "mesh": mesh,
         "cameras": [
@@ -149,23 +149,30 @@ def _splats(
     return write_splats(shown, folder, TARGETS[options.target], options, progress), shown
 
 
-def surroundings(xyz: Array, training: Cameras, world: World, shown: Shown | None) -> dict[str, Any]:
-    """The manifest's "bounds", "floor" and "start"; from the sparse points xyz [P, 3] where there are no splats."""
+def surroundings(
+    reconstruction: Reconstruction, cameras: Cameras, training: list[int], shown: Shown | None
+) -> dict[str, Any]:
+    """The manifest's "bounds", "floor" and "start"; from the sparse points where there are no splats.
+
+    cameras: of all photos; training: rows of those that the scene was trained on.
+    """
+    model = reconstruction.model
     if shown is not None:
+        from render.lod import spread
+        from viewer.site_splats import VIEWS, likeness
+
         evidence, views = shown.evidence(), shown.seen.cameras
+        names = [model.names[training[i]] for i in spread(len(training), VIEWS)]
+        like = likeness(shown, [inside(reconstruction.images, reconstruction.image_path(name)) for name in names])
     else:
-        points = xyz if len(xyz) else training.centers
-        evidence, views = Evidence(points, *np.ones((3, len(points)))), training
+        points = model.xyz if len(model.xyz) else cameras.centers
+        evidence, views = Evidence(points, *np.ones((3, len(points)))), cameras[training]
+        like = np.zeros(len(views))
     low, high = subject(evidence)
-    coverage, share = np.ones(len(views)), np.full(len(views), 0.5)
-    if shown is not None:
-        inside = ((evidence.xyz >= low) & (evidence.xyz <= high)).all(1)
-        part = shown.seen.per_view.astype(np.float32) / 1e4
-        coverage, share = part.sum(1), part[:, inside].sum(1)
     return {
         "bounds": {"min": low.tolist(), "max": high.tolist()},
-        "floor": None if world.up == "unknown" else ground(evidence, low, high, training),
-        "start": first_view(views, low, high, coverage, share),
+        "floor": None if model.world.up == "unknown" else ground(evidence, low, high, cameras[training]),
+        "start": first_view(views, low, high, whole(evidence, low, high, views), like),
     }
 
 
@@ -212,7 +219,7 @@ def write_photos(reconstruction: Reconstruction, folder: Path, side: int, progre
     return files
 
 
-def published_photo(reconstruction: Reconstruction, name: str, side: int) -> Array:
+def published_photo(reconstruction: Reconstruction, name: str, side: int) -> NDArray[np.uint8]:
     """u8[H, W, 3] of an undistorted photo: over black where it has a matte, grey where its mask hides something."""
     from recon.cameras import fit_size
     from recon.reconstruction import read_image, shrink

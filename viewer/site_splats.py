@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from recon.cameras import Cameras
+from recon.cameras import Cameras, fit_size
+from recon.errors import InputError
 from recon.files import sha256_file
+from recon.geometry import Array
 from recon.job import Progress
+from recon.reconstruction import read_image, shrink
 from render.clusters import fewer
 from render.formats.spz import write_spz
 from render.kernels.reference import ALPHA_MIN
 from render.lod import Contributions, Drawing, contributions, most_important, reduced, spread_views, tiles
 from render.polish import polish
+from render.rasterize import rasterize
 from render.splats import Splats
 from viewer.options import PublishOptions
 from viewer.surroundings import Evidence
@@ -28,6 +33,8 @@ COARSE_RATE = 2.5
 """Factor on the rates of polishing for the coarse picture, whose splats have farther to go."""
 
 
+LIKENESS_SIDE = 320
+"""Long side of the pictures that are compared with photos, pixels."""
 CENTRAL_POWER = 2
 """How much more what is in the middle of all pictures is the subject than what is in the middle of some."""
 TILE_PERCENT = (0.5, 99.5)
@@ -59,6 +66,21 @@ def look(splats: Splats, cameras: Cameras, drawing: Drawing, progress: Progress)
     )
     cut = cut[fine.all(0) & (cut.opacity >= ALPHA_MIN)]
     return Shown(cut, drawing, contributions(cut, spread_views(cameras, VIEWS), drawing, progress))
+
+
+def likeness(shown: Shown, photos: Sequence[Path]) -> Array:
+    """f64[V]: PSNR, dB, of the views that contributions were measured in, against their photos; 0 where one cannot be read."""
+    views, out = shown.seen.cameras, np.zeros(len(photos))
+    small = views.resized(fit_size(views.size, LIKENESS_SIDE))
+    for i, photo in enumerate(photos):
+        try:
+            true = shrink(read_image(photo)[..., :3], small.size[i]).astype(np.float32) / 255
+        except InputError:
+            continue
+        how = {"depth": False, "near": shown.drawing.near, "antialiased": shown.drawing.antialiased}
+        drawn = rasterize(shown.splats, small[i], **how).rgb[0].clamp(0, 1).numpy()
+        out[i] = -10 * np.log10(max(float(((drawn - true) ** 2).mean()), 1e-10))
+    return out
 
 
 def write_splats(

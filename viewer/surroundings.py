@@ -23,8 +23,10 @@ GROUND_SHARE = 0.25
 """The ground is the lowest level surface with at least this share of the largest one's weight."""
 AROUND = 1.0
 """How far from the subject's box its ground is sought, in units of the box."""
-WANTED_SHARE = 0.6
-"""Share of the first picture that the subject should fill."""
+LIKENESS_DB = 10.0
+"""So many dB make a picture ten times as good a start."""
+MOST_POINTS = 20_000
+"""Points of the subject that are looked for in each picture."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,28 @@ def ground(evidence: Evidence, low: Array, high: Array, cameras: Cameras) -> flo
     return float(weighted_percentiles(z[near], weight[near], (50.0,))[0])
 
 
-def first_view(cameras: Cameras, low: Array, high: Array, coverage: Array, share: Array) -> dict[str, Any]:
-    """The manifest's "start": the camera whose picture is whole and filled by the subject, which is in its middle.
+def whole(evidence: Evidence, low: Array, high: Array, cameras: Cameras) -> Array:
+    """f64[V], share of the subject's weight that lies inside of each picture."""
+    rows = ((evidence.xyz >= low) & (evidence.xyz <= high)).all(1)
+    some = slice(None, None, max(1, int(rows.sum()) // MOST_POINTS))
+    pixels, _ = cameras.project(evidence.xyz[rows][some])
+    weight = evidence.total[rows][some]
+    shown = ((pixels > 0) & (pixels < cameras.size[:, None])).all(2)  # behind a camera pixels are NaN
+    return shown @ weight / max(float(weight.sum()), 1e-30)
 
-    coverage, share: f64[V], mean alpha of each picture, and the share of it that the subject fills.
+
+def first_view(cameras: Cameras, low: Array, high: Array, inside: Array, likeness: Array) -> dict[str, Any]:
+    """The manifest's "start": of the cameras whose picture shows the whole subject near its middle, the one drawn best.
+
+    f64[V] each: inside, see whole(); likeness, PSNR of the scene's picture to the photo, or anything else that is larger for
+    better ones, dB.
     """
     centre = 0.5 * (low + high)
     pixels, z = cameras.project(centre[None])
     off = np.linalg.norm(pixels[:, 0] / cameras.size - 0.5, axis=1)
     away = np.where(z[:, 0] > 0, np.exp(-0.5 * (np.nan_to_num(off, nan=9.0) / 0.2) ** 2), 0.0)
-    fill = np.exp(-0.5 * ((share - WANTED_SHARE) / 0.3) ** 2)
-    row = int(np.argmax(coverage**4 * (away + 1e-3) * (fill + 1e-3)))
+    good = 10 ** ((likeness - likeness.max()) / LIKENESS_DB)
+    row = int(np.argmax(inside**4 * (away + 1e-3) * good))
     pose, k, size = cameras.cam_from_world[row], cameras.K[row], cameras.size[row]
     eye, forward = cameras.centers[row], pose[2, :3]
     ahead = float(np.dot(centre - eye, forward))

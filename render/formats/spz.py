@@ -161,7 +161,8 @@ def read_spz(path: Path) -> Splats:
     }
     import torch
 
-    return Splats(**{name: torch.from_numpy(np.ascontiguousarray(a, np.float32)) for name, a in arrays.items()})
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(a, np.float32)) for name, a in arrays.items()}
+    return Splats(tensors["mean"], tensors["log_scale"], tensors["quat"], tensors["opacity_logit"], tensors["sh"])
 
 
 def _plane_sizes(count: int, degree: int) -> list[int]:

@@ -201,7 +201,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = big_workspace(Path(folder) / "workspace", args.splats)
         ours = Path(folder) / "ours"
-        assert recon(["publish", "-w", str(workspace), str(ours), "--target", "desktop", "--no-measure"]) == 0
+        assert recon(["publish", "-w", str(workspace), str(ours), "--target", "desktop", "--measure", "no"]) == 0
         theirs = supersplat_site(Path(folder) / "theirs", workspace)
         values: dict[str, Any] = {"splats": args.splats, "size": list(args.size)}
         values["recon"] = look("recon", ours, "", ("recon-coarse", "recon-ready"), args)

@@ -56,6 +56,7 @@ export class Measure {
         this.preview = world;
         this.draw();
       },
+      interrupted: () => this.stop(false),
     });
     this.changed();
   }
@@ -71,15 +72,15 @@ export class Measure {
     this.preview = null;
     this.changed();
   }
-  /** Keep what is whole, and rest. */
-  stop(): void {
+  /** Keep what is whole, and rest; on a narrow screen the panel comes back. */
+  stop(back = true): void {
     if (!this.draft) return;
     this.finish();
     this.draft = null;
     Placer.of(this.page).stop();
     this.page.ui.hud(null);
     this.changed();
-    if (this.page.ui.narrow && this.figures.length) this.page.ui.open("measure");
+    if (back && this.page.ui.narrow && this.figures.length) this.page.ui.open("measure");
   }
   /** Take back the last point; without one, the last figure is opened again. */
   undo(): void {

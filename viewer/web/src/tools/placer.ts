@@ -13,6 +13,8 @@ export interface Placing {
   place: (world: THREE.Vector3) => void;
   /** What lies under the mouse now; null: nothing, or no mouse. */
   preview?: (world: THREE.Vector3 | null) => void;
+  /** Another tool begins to place. */
+  interrupted: () => void;
 }
 
 const REST_MS = 420;
@@ -54,6 +56,9 @@ export class Placer {
     return this.placing !== null;
   }
   start(placing: Placing): void {
+    const before = this.placing;
+    this.placing = null;
+    before?.interrupted();
     this.placing = placing;
     this.page.ui.root.classList.add("placing");
     this.cross.hidden = false;

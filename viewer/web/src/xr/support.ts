@@ -10,7 +10,7 @@ export interface Support {
 }
 
 const NOT_SECURE =
-  "Headsets show places only from addresses that begin with https. Start the server with `recon publish --serve --host 0.0.0.0 --tls`, " +
+  "Headsets show places only from addresses that begin with https. Start the server with `recon serve SITE --host 0.0.0.0 --tls`, " +
   "open the https address that it prints, and accept its certificate once.";
 const NO_HEADSET = "This browser reaches no headset. Open the same address in the browser of a headset (Quest, Pico, Vision Pro), or on an Android phone for AR.";
 

@@ -93,7 +93,7 @@ describe("settings", () => {
 
 describe("support", () => {
   const xr = (modes: string[]) => ({ isSessionSupported: (mode: string) => Promise.resolve(modes.includes(mode)) }) as unknown as XRSystem;
-  it("names the way to https where the page is not secure", async () => expect((await support(xr(["immersive-vr"]), false)).why).toContain("recon publish --serve --host"));
+  it("names the way to https where the page is not secure", async () => expect((await support(xr(["immersive-vr"]), false)).why).toContain("recon serve SITE --host"));
   it("says what there is", async () => {
     expect(await support(xr(["immersive-vr"]), true)).toEqual({ vr: true, ar: false, why: null });
     expect((await support(undefined, true)).why).toContain("headset");
