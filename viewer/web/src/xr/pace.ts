@@ -45,7 +45,7 @@ export class Pace {
     this.smoothed = this.smoothed === 0 ? seconds : 0.95 * this.smoothed + 0.05 * seconds;
     this.ask(frame);
     this.budget ??= this.begin(seconds);
-    if (!this.budget) return;
+    if (!this.budget || this.page.content.progress.state !== "ready") return; // what is being loaded makes frames late by itself
     const changed = this.budget.frame(seconds);
     if (changed) this.page.content.setBudget(this.budget.count);
     if (changed || this.budget.starved) this.pixels();
