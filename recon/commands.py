@@ -270,10 +270,10 @@ class ExportArguments:
     """`recon export OUT -w DIR`."""
 
     out: Positional[Path]
-    """File to write; its ending chooses the format: .ply for splats; .glb, .obj or .ply for a mesh."""
+    """File to write; its ending chooses the format: .ply or .spz for splats; .glb, .obj or .ply for a mesh."""
     what: Literal["auto", "splats", "mesh", "hull", "shell"] = "auto"
     """splats: the trained scene. mesh: its textured mesh. hull, shell: a collider, the mesh's convex hull or its larger parts
-    with few faces. auto: splats into .ply, the mesh into the other formats."""
+    with few faces. auto: splats into .ply and .spz, the mesh into the other formats."""
     edits: bool = True
     """Leave out the splats that were deleted in the viewer (edits/NAME.json)."""
 

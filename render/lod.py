@@ -26,6 +26,8 @@ VIEW_SIDE = 480
 """Long side of the views in which contributions are measured, pixels."""
 WINDOW = 0.25
 """Standard deviation of the window in the middle of a view that tells what a photographer looked at, in units of its size."""
+CHUNK = 8192
+"""Splats whose colours are solved for at once: their arrays stay in the cache."""
 TRUST = 0.05
 """How strongly lower bands of SH are held to what they were, relative to what the views say, see reduced()."""
 
@@ -116,7 +118,7 @@ def reduced(splats: Splats, degree: int, seen: Contributions | None = None) -> S
     old = splats.sh.detach()[:, :bands]
     if seen is None or len(splats) == 0:
         return replace(splats, sh=old.contiguous())
-    chunks = [slice(start, start + 65536) for start in range(0, len(splats), 65536)]
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(splats), CHUNK)]
     return replace(splats, sh=torch.cat([_refitted(splats[rows], bands, seen, rows) for rows in chunks]))
 
 
@@ -124,11 +126,12 @@ def _refitted(splats: Splats, bands: int, seen: Contributions, rows: slice) -> T
     """f32[n, bands, 3]: see reduced(). Solved for the change, whose right-hand side is what the bands cut off had shown."""
     n = len(splats)
     normal, side = torch.zeros(n, bands, bands), torch.zeros(n, bands, 3)
+    cut = splats.sh.detach()[:, bands:].contiguous()
     for i, centre in enumerate(seen.cameras.centers):
         weight = torch.from_numpy(seen.per_view[i, rows].astype(np.float32))
         away = splats.mean.detach() - torch.as_tensor(centre, dtype=torch.float32)
         basis = sh_basis(away / away.norm(dim=-1, keepdim=True).clamp(min=1e-12), splats.sh_degree)
-        lost = torch.einsum("nk,nkc->nc", basis[:, bands:], splats.sh.detach()[:, bands:])
+        lost = (basis[:, bands:, None] * cut).sum(1)
         low = basis[:, :bands] * weight[:, None]
         normal += low[:, :, None] * basis[:, None, :bands]
         side += low[:, :, None] * lost[:, None]
