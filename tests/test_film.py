@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -154,6 +155,18 @@ def test_a_video_holds_the_frames(root, tmp_path, codec):
     data = (tmp_path / "o.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat"), "it plays while it loads"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("codec", ["vp9", "h264"])
+def test_colours_survive_the_video(tmp_path, codec):
+    """Plain saturated frames: the matrix of BT.601 instead of BT.709 would be tens of levels off."""
+    pytest.importorskip("av")
+    colors = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [250, 250, 250], [5, 5, 5]], np.uint8)
+    frames = [np.full((36, 64, 3), color, np.uint8) for color in colors]
+    movie.write_movie(tmp_path / "c.mp4", frames, (64, 36), Fraction(5), movie.encoder_for(codec)[1], "key")
+    found, *_ = video(tmp_path / "c.mp4")
+    assert np.abs(np.array([f[18, 32] for f in found]).astype(int) - colors).max() < 8
+    assert movie.key_of_movie(tmp_path / "c.mp4") == "key"
 
 
 def test_depth_as_a_video_is_coloured(root, tmp_path):
