@@ -20,6 +20,7 @@ from recon.errors import InputError, MissingPart, WorkspaceError
 from recon.files import write_json
 from recon.geometry import World
 from recon.workspace import Workspace
+from render.edits import Ball, Edits, edits_path, write_edits
 from render.evaluate import psnr
 from tests.fabricate import ring_cameras, splat_columns, write_scene
 from tests.film_scene import SMALL, whole
@@ -137,6 +138,19 @@ def test_moments_of_the_scene_reach_it(root, tmp_path, monkeypatch):
 
 
 PNG = cv2.imencode(".png", np.zeros((10, 16, 3), np.uint8))[1].tobytes()
+
+
+def test_what_was_deleted_in_the_viewer_is_not_filmed(tmp_path):
+    ws = whole(tmp_path / "ws")
+    before = frames_in(film(Workspace(ws), RenderOptions(video=tmp_path / "before", **SMALL)))
+    world = Workspace(ws).load("align").model.world
+    write_edits(edits_path(ws), Edits((Ball((0.0, 0.0, 0.0), 100.0),), world))
+    after = frames_in(film(Workspace(ws), RenderOptions(video=tmp_path / "after", **SMALL)))
+    kept = frames_in(film(Workspace(ws), RenderOptions(video=tmp_path / "kept", edits=False, **SMALL)))
+    assert all(pixels.max() == 0 for pixels in after) and np.mean(before) > 10
+    np.testing.assert_array_equal(before, kept)
+    film(Workspace(ws), RenderOptions(video=tmp_path / "before", **SMALL))
+    assert np.max(frames_in(tmp_path / "before")) == 0, "the film from before is not taken for this one"
 
 
 # Videos
