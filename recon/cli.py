@@ -17,10 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("recon.commands:demo", "The same on the sample capture; publishes its page and opens it."),
     **{name: ("recon.commands:stage", stage.summary) for name, stage in STAGES.items()},
     "export": ("recon.commands:export", "Write the scene or its mesh in another format: OUT.ply, OUT.glb, OUT.obj."),
-    "render": (
-        "viewer.commands:render",
-        "Film the scene along a path (MP4, or frames with depth or alpha), or a 360 still.",
-    ),
+    "render": ("viewer.commands:render", "Film the scene: .mp4, or frames with depth or alpha; or a still all around."),
     "view": ("recon.commands:view", "Look at a workspace in the browser, finished or still at work."),
     "publish": ("viewer.commands:publish", "Write a static folder for any web server: the page and the scene."),
     "serve": (

@@ -47,6 +47,7 @@ def findings() -> Iterator[Finding]:
     yield _optional("pi_heif", "HEIC photos (iPhone)", "heic")
     yield _optional("onnxruntime", "recon depth --mono MODEL.onnx", "mono")
     yield _optional("transformers", "recon depth --mono with a folder of weights", "mono")
+    yield _optional("av", "recon render --video FILM.mp4", "video")
     yield _optional("liblzfse", "depth of Record3D recordings", pip="pyliblzfse")
     yield _optional("OpenEXR", "depth images in EXR files", pip="OpenEXR>=3.3")
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from recon import __version__
 from recon.errors import InputError, WorkspaceError
-from recon.files import atomic_write, remove_tree, sha256_json, sync_folder, sync_tree, write_json
+from recon.files import atomic_write, remove_tree, sha256_file, sha256_json, sync_folder, sync_tree, write_json
 from recon.job import Job, NoProgress, Progress
 from recon.system import system_errors
 from recon.wording import count
@@ -93,20 +93,28 @@ def film(workspace: Workspace, options: RenderOptions, progress: Progress | None
         workspace.load("train", options.name)  # raises, and names the verb to run
     if options.path == "orbit" and plan.kind_of_path == "captured":
         progress.say("The photos look at no one thing to go round: the film follows them in their order.")
-    key = plan.key((record or {})["result"], device)
+    key = plan.key((record or {})["result"] + _edits(workspace, options), device)
     if _is_there(plan, key):
         progress.say(f"{plan.out} is this film already. Move it away to render it anew.")
         return plan.out
     base = workspace.root / ".film"
     with system_errors(workspace.root), _alone(base, key):
         cache = base / key[:20]
-        _draw_all(workspace, options.name, device, plan, cache, progress)
+        _draw_all(workspace, options, device, plan, cache, progress)
         with _place_errors(plan.out):
             _assemble(plan, key, cache, progress)
         _forget(base, plan.out)
     with contextlib.suppress(OSError):
         base.rmdir()
     return plan.out
+
+
+def _edits(workspace: Workspace, options: RenderOptions) -> str:
+    """What tells a scene from which places are left out; "" where none are."""
+    from render.edits import edits_path
+
+    path = edits_path(workspace.root, options.name)
+    return sha256_file(path) if options.edits and path.is_file() else ""
 
 
 def plan_film(workspace: Workspace, options: RenderOptions) -> Plan:
@@ -255,9 +263,12 @@ def _place_errors(out: Path) -> Iterator[None]:
 # Frames
 
 
-def _draw_all(workspace: Workspace, name: str, device: str, plan: Plan, cache: Path, progress: Progress) -> None:
+def _draw_all(
+    workspace: Workspace, options: RenderOptions, device: str, plan: Plan, cache: Path, progress: Progress
+) -> None:
     """Every frame that is not in the cache yet."""
     from render.devices import get_ready
+    from render.edits import load_edited
 
     job = Job(cache, progress)
     job.tidy()
@@ -267,11 +278,10 @@ def _draw_all(workspace: Workspace, name: str, device: str, plan: Plan, cache: P
         progress.say(f"film: going on where it stopped, {total - len(missing)} of {count(total, 'frame')} are there")
     if not missing:
         return
-    scene = workspace.load("train", name).to(device)
+    scene = load_edited(workspace, options.name, edits=options.edits).to(device)
     get_ready(device, job)
     cameras = plan.sampled.cameras(plan.size)
-    with progress.task(f"rendering {plan.size[0]}x{plan.size[1]}", total) as task:
-        task.update(done=total - len(missing))
+    with progress.task(f"rendering {plan.size[0]}x{plan.size[1]}", len(missing)) as task:
         for index in missing:
             data = draw_frame(scene, cameras[index], plan.look)
             with atomic_write(cache / plan.file(index)) as stream:

@@ -74,7 +74,7 @@ def draw(
     with torch.no_grad():
         color = torch.tensor(background, dtype=torch.float32, device=scene.device)
         drawn = scene.render(camera.resized(size * supersample), background=color)
-        rgb, alpha = drawn.rgb[0].cpu().numpy(), drawn.alpha[0].cpu().numpy()
+        rgb, alpha = drawn.rgb[0].clamp(0, 1).cpu().numpy(), drawn.alpha[0].cpu().numpy()
     return shrink(rgb, size), shrink(alpha, size)
 
 

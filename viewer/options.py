@@ -99,6 +99,8 @@ class RenderOptions:
     codec: Literal["auto", "vp9", "av1", "h264", "mpeg4"] = "auto"
     """Of an .mp4. auto: VP9 by libvpx (BSD licence, free of royalties), which browsers and VLC play. h264 plays everywhere: its
     encoder, libx264, is GPL software inside PyAV's wheel, and H.264 is covered by patents."""
+    edits: bool = True
+    """Leave out the splats that were deleted in the viewer (edits/NAME.json)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """What draws. auto: CUDA where gsplat and a GPU are there, else the CPU."""
 

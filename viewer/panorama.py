@@ -53,6 +53,7 @@ def panorama(workspace: Workspace, options: RenderOptions, progress: Progress | 
     import tempfile
 
     from render.devices import get_ready, pick_device
+    from render.edits import load_edited
 
     assert options.panorama is not None
     progress, out = progress or NoProgress(), _checked(options.panorama)
@@ -61,7 +62,7 @@ def panorama(workspace: Workspace, options: RenderOptions, progress: Progress | 
     model = workspace.load("align").model
     panorama_from_world, center, time = standpoint(model, options)
     device = pick_device(options.device)
-    scene = workspace.load("train", options.name).to(device)
+    scene = load_edited(workspace, options.name, edits=options.edits).to(device)
     with tempfile.TemporaryDirectory() as scratch:
         get_ready(device, Job(Path(scratch), progress))
     color = tuple(scene.info["background"]) if background is None else background
