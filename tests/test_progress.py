@@ -18,3 +18,9 @@ def test_a_line_names_its_task_once(monkeypatch, terminal: bool):
             task.update(done=step / 10, text=f"step {step} [0]")
     assert "training: step 9 [0]" in shown.getvalue()
     assert "training: training" not in shown.getvalue()
+
+
+def test_what_is_said_stands_there_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fingerprints and file names are no markup."""
+    TerminalProgress().say("SHA-256 AE:AB:B5 [bold]a[/bold] photos/:smile:.jpg http://[::1]:80/")
+    assert capsys.readouterr().err == "SHA-256 AE:AB:B5 [bold]a[/bold] photos/:smile:.jpg http://[::1]:80/\n"

@@ -19,6 +19,7 @@ import viser
 from viser import _messages
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from recon.errors import InputError
 from tests.browser import FakeBrowser, wait_for
 from tests.fabricate import fabricate
 from tests.sockets import ask, cut_off, dial, head, hear, hear_one
@@ -333,19 +334,28 @@ def test_without_a_viewer_behind_it_says_so() -> None:
         assert answer.status == 502 and b"recon view" in answer.body
 
 
-def test_when_the_viewer_ends_its_visitors_are_let_go(tmp_path: Path) -> None:
+def test_when_the_viewer_ends_its_visitors_are_let_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with shared_viewer(fabricate(tmp_path / "ws"), QUICK, OTHERS) as door:
         browser = FakeBrowser(door.port, None, {"Authorization": f"Bearer {door.guard.token}"})
         idle = dial(door.url)
-    wait_for(lambda: browser.closed)
+    wait_for(lambda: not browser._thread.is_alive())
     with pytest.raises(ConnectionClosed):
         browser.look((1, 0, 0))
     with idle:
         select.select([idle], [], [], 20)
         assert cut_off(idle)
+    assert not [r for r in caplog.records if r.name == "recon.viewer"], "no defect was met on the way"
 
 
 # The command
+
+
+def test_an_address_that_is_not_ours_is_an_error_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("viewer.server.Viewer", lambda *_: pytest.fail("the viewer was started"))
+    with pytest.raises(InputError, match="no address of this machine"):
+        shared_viewer(tmp_path, QUICK, ServeOptions(port=0, host="198.51.100.7")).__enter__()
 
 
 @pytest.mark.skipif(not addresses() or sys.platform == "win32", reason="needs an address besides the loopback one")
