@@ -107,6 +107,7 @@ def write_sparse_stage(root: Path, stage: str, model: SparseModel) -> None:
     write_colmap(model, root / stage / "sparse", ".png")
     write_json(root / stage / "world.json", model.world.to_json())
     if stage == "sfm":
+        write_json(root / "sfm" / "sfm.json", {"left_out": [], "time": None, "world": World().to_json()})
         for i, name in enumerate(model.names):
             write_photo(root / "sfm" / "images" / f"{name}.png", photo_of(i))
     write_stage(root / stage)

@@ -80,6 +80,8 @@ def test_a_click_in_a_mail_comes_in_too(door: Door) -> None:
         assert answer.status == 200 and b'content="0;url=/?view=%22%3E%3Cscript%3E"' in answer.body
         assert "set-cookie" in answer.headers and "default-src 'none'" in answer["content-security-policy"]
     assert ask(door.url, target, accept=HTML, sec_fetch_site="none").status == 303
+    body = ask(door.url, f'/"><script>x</script>?token={door.guard.token}', accept=HTML).body
+    assert b"url=/&quot;&gt;&lt;script&gt;" in body and b"<script" not in body
 
 
 @pytest.mark.parametrize("path", ["//evil.example/", "///evil.example", "/\\evil.example", "//evil.example/%2f.."])
@@ -318,10 +320,9 @@ def test_slow_heads_and_crowds_are_cut_off_in_front_of_viser_too() -> None:
     with Flood() as flood, proxy(flood.port, "s", OTHERS, Limits(head_seconds=0.4, strangers=4)) as door:
         crowd = [dial(door.url) for _ in range(20)]
         wait_for(lambda: all(map(cut_off, crowd)))
-        assert ask(door.url).status == 401 and not flood.sent
-        with dial(door.url) as wire:
-            wire.sendall(head(door.url, x="a" * 30_000))
-            assert hear(wire).status in (0, 431)
+        answer = wait_for(lambda: (found := ask(door.url)).status and found)  # a busy machine may be slow itself
+        assert answer.status == 401 and not flood.sent
+        assert ask(door.url, x="a" * 30_000).status in (0, 431)
         for one in crowd:
             one.close()
 

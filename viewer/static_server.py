@@ -1,4 +1,4 @@
-"""`recon publish ... --serve`: a published folder over HTTP(S), for this machine, or behind a token for others.
+"""`recon serve SITE`: a published folder over HTTP(S), for this machine, or behind a token for others.
 
 Read-only: GET and HEAD, no listing, nothing but regular files of the folder, whatever the path or a symbolic link says.
 """
@@ -69,10 +69,14 @@ TYPES = {
 """By ending; the system's own table differs from machine to machine. Everything else (.spz, .ply, .sog) is bytes."""
 
 
-def serve_folder(folder: Path, options: ServeOptions, progress: Any) -> None:
-    """Serve a published folder until Ctrl-C. `progress` has say(text) and warn(text). Raises as FolderServer does."""
+def serve_folder(folder: Path, options: ServeOptions, progress: Any, *, open_browser: bool = False) -> None:
+    """Serve a published folder until Ctrl-C. `progress` has say(text) and warn(text). Raises as folder_server() does."""
     with folder_server(folder, options) as door:
         announce(door, str(folder), progress)
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(door.url)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

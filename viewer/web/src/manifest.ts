@@ -53,12 +53,20 @@ export interface Manifest {
   mesh: MeshFile | null;
   cameras: CapturedCamera[];
   moving: Moving | null;
+  /** Published notes, a file beside the page; the key may be missing. */
+  notes: string | null;
 }
 
 export const MANIFEST_VERSION = 1;
 /** A manifest of more than this many bytes is refused: ten thousand cameras take about five million. */
 export const MAX_MANIFEST_BYTES = 32e6;
 export const MAX_SPLATS = 20e6;
+const MAX_TILES = 4096;
+const MAX_CAMERAS = 50_000;
+const MAX_FRAMES = 100_000;
+/** A splat in a file takes 65 bytes at most before compression. */
+const MAX_BYTES_PER_SPLAT = 80;
+const MAX_MESH_BYTES = 1e9;
 
 /** Something in the published files that the page cannot work with; its message is for the visitor. */
 export class PageError extends Error {}
@@ -81,32 +89,35 @@ export function parseManifest(text: string): Manifest {
     title: reader.field("title").text(),
     target: reader.field("target").text(),
     world: { scale: world.field("scale").text() === "metric" ? "metric" : "arbitrary", up: world.field("up").text() },
-    bounds: { min: bounds.field("min").triple(), max: bounds.field("max").triple() },
+    bounds: bounds.box(),
     floor: reader.field("floor").orNull((r) => r.number()),
     start: {
-      cam_from_world: start.field("cam_from_world").numbers(16),
+      cam_from_world: start.field("cam_from_world").pose(),
       vfov_deg: start.field("vfov_deg").number(1, 170),
       target: start.field("target").triple(),
     },
     splats: reader.field("splats").orNull(readSplats),
-    mesh: reader.field("mesh").orNull((r) => ({ ...readFile(r, "faces"), faces: r.field("faces").number(0) })),
-    cameras: reader.field("cameras").list(readCamera),
-    moving: reader.field("moving").orNull((r) => ({
-      start: r.field("start").number(),
-      end: r.field("end").number(),
-      fps: r.field("fps").number(0.01),
-      frames: r.field("frames").list((f) => ({ time: f.field("time").number(), ...readFile(f) })),
+    mesh: reader.field("mesh").orNull((r) => ({
+      file: r.field("file").path(),
+      bytes: r.field("bytes").whole(MAX_MESH_BYTES),
+      faces: r.field("faces").whole(),
     })),
+    cameras: reader.field("cameras").list(readCamera, MAX_CAMERAS),
+    moving: reader.field("moving").orNull(readMoving),
+    notes: reader.field("notes").orNull((r) => r.path()),
   };
-  if (!manifest.splats && !manifest.mesh) throw new PageError("manifest.json names neither splats nor a mesh: there is nothing to show.");
+  if (!manifest.splats && !manifest.mesh && !manifest.moving) throw new PageError("manifest.json names neither splats nor a mesh: there is nothing to show.");
   return manifest;
 }
 
 function readSplats(reader: Reader): SplatSet {
-  const tiles = reader.field("tiles").list((r) => ({ ...readFile(r), min: r.field("min").triple(), max: r.field("max").triple() }));
+  const tiles = reader.field("tiles").list((r) => ({ ...readFile(r), ...r.box() }), MAX_TILES);
+  const count = reader.field("count").whole(MAX_SPLATS);
+  const sum = tiles.reduce((total, tile) => total + tile.count, 0);
+  if (sum !== count) throw new PageError(`${reader.where}: ${count} splats are announced, the tiles hold ${sum}. Publish the scene again.`);
   return {
-    count: reader.field("count").number(0, MAX_SPLATS),
-    sh_degree: reader.field("sh_degree").number(0, 3),
+    count,
+    sh_degree: reader.field("sh_degree").whole(3),
     antialiased: reader.field("antialiased").truth(),
     budget: reader.field("budget").number(1),
     coarse: readFile(reader.field("coarse")),
@@ -114,16 +125,25 @@ function readSplats(reader: Reader): SplatSet {
   };
 }
 
-function readFile(reader: Reader, count = "count"): SplatFile {
-  return { file: reader.field("file").path(), count: reader.field(count).number(0, MAX_SPLATS), bytes: reader.field("bytes").number(0) };
+function readFile(reader: Reader): SplatFile {
+  const count = reader.field("count").whole(MAX_SPLATS);
+  return { file: reader.field("file").path(), count, bytes: reader.field("bytes").whole(1024 + MAX_BYTES_PER_SPLAT * count) };
+}
+
+function readMoving(reader: Reader): Moving {
+  const frames = reader.field("frames").list((r) => ({ time: r.field("time").number(), ...readFile(r) }), MAX_FRAMES);
+  const [start, end] = [reader.field("start").number(), reader.field("end").number()];
+  if (frames.length === 0 || end < start || frames.some((frame, i) => i > 0 && frame.time <= frames[i - 1]!.time))
+    throw new PageError(`${reader.where}: the times of its frames do not rise from start to end. Publish the scene again.`);
+  return { start, end, fps: reader.field("fps").number(0.01, 1000), frames };
 }
 
 function readCamera(reader: Reader): CapturedCamera {
   return {
     name: reader.field("name").text(),
-    cam_from_world: reader.field("cam_from_world").numbers(16),
-    K: reader.field("K").numbers(4) as [number, number, number, number],
-    size: reader.field("size").numbers(2) as [number, number],
+    cam_from_world: reader.field("cam_from_world").pose(),
+    K: reader.field("K").lens(),
+    size: reader.field("size").size(),
     split: reader.field("split").text() === "test" ? "test" : "train",
     photo: reader.field("photo").orNull((r) => r.path()),
   };
@@ -145,8 +165,15 @@ class Reader {
   }
   number(min = -Infinity, max = Infinity): number {
     const value = this.value;
-    if (typeof value !== "number" || !Number.isFinite(value) || value < min || value > max) this.fail("a number");
+    if (typeof value !== "number" || !Number.isFinite(value) || value < min || value > max) {
+      this.fail(min === -Infinity && max === Infinity ? "a number" : `a number from ${min} to ${max}`);
+    }
     return value;
+  }
+  /** A whole number from 0. */
+  whole(max = Number.MAX_SAFE_INTEGER): number {
+    if (!Number.isSafeInteger(this.value)) this.fail("a whole number");
+    return this.number(0, max);
   }
   text(): string {
     if (typeof this.value !== "string" || this.value.length > 1000) this.fail("a text");
@@ -163,8 +190,36 @@ class Reader {
   triple(): Triple {
     return this.numbers(3) as Triple;
   }
-  list<T>(read: (reader: Reader) => T): T[] {
+  box(): { min: Triple; max: Triple } {
+    const [min, max] = [this.field("min").triple(), this.field("max").triple()];
+    if (min.some((low, k) => low > max[k]!)) this.fail("a box whose min lies below its max");
+    return { min, max };
+  }
+  /** A rotation and a translation, row-major 4x4. */
+  pose(): number[] {
+    const m = this.numbers(16);
+    const row = (i: number) => [m[4 * i]!, m[4 * i + 1]!, m[4 * i + 2]!];
+    const dot = (a: number[], b: number[]) => a[0]! * b[0]! + a[1]! * b[1]! + a[2]! * b[2]!;
+    const [x, y, z] = [row(0), row(1), row(2)];
+    const turned = [y[1]! * z[2]! - y[2]! * z[1]!, y[2]! * z[0]! - y[0]! * z[2]!, y[0]! * z[1]! - y[1]! * z[0]!];
+    const off = [dot(x, x) - 1, dot(y, y) - 1, dot(z, z) - 1, dot(x, y), dot(y, z), dot(z, x), dot(x, turned) - 1, m[12]!, m[13]!, m[14]!, m[15]! - 1];
+    if (off.some((value) => Math.abs(value) > 1e-3)) this.fail("a rotation and a translation");
+    return m;
+  }
+  /** fx, fy, cx, cy. */
+  lens(): [number, number, number, number] {
+    const [fx, fy, cx, cy] = this.numbers(4) as [number, number, number, number];
+    if (fx <= 0 || fy <= 0) this.fail("focal lengths above 0");
+    return [fx, fy, cx, cy];
+  }
+  size(): [number, number] {
+    const [width, height] = this.numbers(2) as [number, number];
+    if (!(width >= 1 && height >= 1 && width <= 1e6 && height <= 1e6)) this.fail("a size in pixels");
+    return [width, height];
+  }
+  list<T>(read: (reader: Reader) => T, most: number): T[] {
     if (!Array.isArray(this.value)) this.fail("a list");
+    if (this.value.length > most) throw new PageError(`${this.where}: ${this.value.length} entries are more than this page holds (${most}).`);
     return this.value.map((v, i) => read(new Reader(v, `${this.where}[${i}]`)));
   }
   orNull<T>(read: (reader: Reader) => T): T | null {

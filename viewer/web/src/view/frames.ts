@@ -89,3 +89,25 @@ export function vfovDeg(lens: Lens, width: number, height: number): number {
   const fy = lens.K[1] * (frameOf(lens, width, height).width / lens.size[0]);
   return THREE.MathUtils.radToDeg(2 * Math.atan(height / 2 / fy));
 }
+
+/** Focal lengths and principal point of a lens in the pixels of a canvas. */
+export interface CanvasLens {
+  K: [number, number, number, number];
+}
+
+export function canvasLens(lens: Lens, width: number, height: number): CanvasLens {
+  if ("vfov_deg" in lens) {
+    const f = height / 2 / Math.tan(THREE.MathUtils.degToRad(lens.vfov_deg) / 2);
+    return { K: [f, f, width / 2, height / 2] };
+  }
+  const frame = frameOf(lens, width, height);
+  const scale = frame.width / lens.size[0];
+  return { K: [lens.K[0] * scale, lens.K[1] * scale, frame.x + lens.K[2] * scale, frame.y + lens.K[3] * scale] };
+}
+
+/** A lens on the way from one to another, for a canvas. */
+export function mixLens(from: CanvasLens, to: Lens, t: number, width: number, height: number): Lens {
+  const goal = canvasLens(to, width, height).K;
+  const mixed = goal.map((value, i) => from.K[i]! + t * (value - from.K[i]!));
+  return { K: mixed as [number, number, number, number], size: [width, height] };
+}
