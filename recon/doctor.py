@@ -46,6 +46,7 @@ def findings() -> Iterator[Finding]:
             yield Finding(LOOKS[look.__name__], f"cannot be asked ({error})", False, advice)
     yield _optional("pi_heif", "HEIC photos (iPhone)", "heic")
     yield _optional("onnxruntime", "recon depth --mono MODEL.onnx", "mono")
+    yield _optional("cryptography", "https with a certificate of recon's own making (--tls)", "serve")
     yield _optional("transformers", "recon depth --mono with a folder of weights", "mono")
     yield _optional("av", "recon render --video FILM.mp4", "video")
     yield _optional("liblzfse", "depth of Record3D recordings", pip="pyliblzfse")

@@ -19,7 +19,7 @@ class TerminalProgress:
     """Writes to standard error, so that standard output stays for results."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, emoji=False)  # ":AB:" stays what it is
 
     @contextlib.contextmanager
     def task(self, text: str, total: float | None) -> Iterator[Task]:

@@ -21,6 +21,12 @@ def test_a_line_names_its_task_once(monkeypatch, terminal: bool):
     assert "training: training" not in shown.getvalue()
 
 
+def test_what_is_said_stands_there_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fingerprints and file names are no markup."""
+    TerminalProgress().say("SHA-256 AE:AB:B5 [bold]a[/bold] photos/:smile:.jpg http://[::1]:80/")
+    assert capsys.readouterr().err == "SHA-256 AE:AB:B5 [bold]a[/bold] photos/:smile:.jpg http://[::1]:80/\n"
+
+
 def test_a_log_names_at_once_what_has_no_measure():
     progress, shown = TerminalProgress(), io.StringIO()
     progress.console = Console(file=shown, width=200, color_system=None)

@@ -72,6 +72,11 @@ OUTSIDE = [
     "/file:///etc/passwd",
     "/assets",
     "/assets/",
+    "/assets/../index.html",
+    "/./index.html",
+    "//index.html",
+    "/assets%2fpage.js",
+    "/assets%5cpage.js",
     "/splats/",
     "/~/secret.txt",
     "/%",
@@ -199,7 +204,8 @@ def test_slow_requests_are_cut_off(root: Path) -> None:
             wait_for(dropped)
             wait_for(lambda: cut_off(silent))
             wait_for(lambda: cut_off(idle))
-        assert ask(door.url).status == 200
+        answer = wait_for(lambda: (found := ask(door.url)).status and found)  # a busy machine may be slow itself
+        assert answer.status == 200
 
 
 def test_a_client_that_takes_nothing_is_cut_off_and_nothing_piles_up(root: Path) -> None:

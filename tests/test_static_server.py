@@ -148,7 +148,7 @@ def test_a_taken_port_is_passed_over_and_freed(root: Path) -> None:
         dial(first.url)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.7", "no such host", "no-such-host.invalid"])
+@pytest.mark.parametrize("host", ["198.51.100.7", "no such host", "no-such-host.invalid"])
 def test_a_host_that_is_not_ours_is_named(root: Path, host: str) -> None:
     with pytest.raises(InputError, match="--host"):
         folder_server(root / "site", ServeOptions(port=0, host=host))

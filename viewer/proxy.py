@@ -37,14 +37,15 @@ BAD_GATEWAY = "The viewer behind this address does not answer. Start `recon view
 
 def proxy(port: int, secret: str, options: ServeOptions, limits: Limits | None = None) -> Door:
     """A door before the viser server at a loopback port. Raises InputError, MissingPart as Door does."""
-    return Door(Viser(port, secret), options, limits)
+    return Door(Viser(secret, port), options, limits)
 
 
 class Viser:
     """Answers with what viser answers."""
 
-    def __init__(self, port: int, secret: str) -> None:
-        self._port, self._secret = port, secret
+    def __init__(self, secret: str, port: int = 0) -> None:
+        """`port`: viser's on the loopback address; 0 while it is not there yet."""
+        self.secret, self.port = secret, port
 
     async def __call__(self, request: Request, visit: Visit) -> None:
         if not PLAIN_PATH.fullmatch(request.path):
@@ -52,7 +53,7 @@ class Viser:
             return
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=visit.limits.chunk)
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=visit.limits.chunk)
         except OSError:
             await visit.refuse(502, BAD_GATEWAY)
             return
@@ -67,8 +68,8 @@ class Viser:
         self, request: Request, headers: dict[str, str], visit: Visit, writer: asyncio.StreamWriter
     ) -> h11.Connection:
         """Send viser a request of ours: of the client's own, nothing but the address and the given headers comes along."""
-        place = f"127.0.0.1:{self._port}"
-        fields = {"Host": place, "Origin": f"http://{place}", SECRET_HEADER: self._secret, **headers}
+        place = f"127.0.0.1:{self.port}"
+        fields = {"Host": place, "Origin": f"http://{place}", SECRET_HEADER: self.secret, **headers}
         http = h11.Connection(h11.CLIENT)
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in fields.items()]
         head = http.send(h11.Request(method="GET", target=request.clean, headers=pairs)) or b""
@@ -116,6 +117,7 @@ class Viser:
         finally:
             for way in ways:
                 way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)  # nobody reads the streams any more
         for way in done:
             way.result()
 

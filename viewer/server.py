@@ -70,13 +70,12 @@ def serve(workspace_root: Path, options: ViewOptions, access: ServeOptions | Non
 @contextlib.contextmanager
 def shared_viewer(workspace_root: Path, options: ViewOptions, access: ServeOptions) -> Iterator[Door]:
     """A running viewer behind a door. Raises as `serve` does."""
-    from viewer.proxy import proxy
+    from viewer.door import Door
+    from viewer.proxy import Viser
 
-    secret = secrets.token_urlsafe(32)
-    with (
-        Viewer(workspace_root, replace(options, port=0), secret) as viewer,
-        proxy(viewer.port, secret, access) as door,
-    ):
+    behind = Viser(secrets.token_urlsafe(32))
+    with Door(behind, access) as door, Viewer(workspace_root, replace(options, port=0), behind.secret) as viewer:
+        behind.port = viewer.port  # known last: an address that cannot be had is an error before everything is loaded
         yield door
 
 
