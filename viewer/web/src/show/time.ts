@@ -1,0 +1,78 @@
+/** The time slider of a scene that moves: play, pause, loop, step. */
+
+import type { Page } from "../page";
+import { element, iconButton } from "../ui/ui";
+
+const ICON_PLAY = '<path d="M7 4.5v15l12-7.5z"/>';
+const ICON_PAUSE = '<path d="M8 5v14M16 5v14"/>';
+const ICON_LOOP = '<path d="M4 12a6 6 0 0 1 6-6h9M16 3l3 3-3 3M20 12a6 6 0 0 1-6 6H5M8 21l-3-3 3-3"/>';
+
+export function installTime(page: Page): void {
+  const { manifest, content, ui, stage } = page;
+  const { moving } = manifest;
+  if (!moving) return;
+  const step = 1 / moving.fps;
+  let [playing, loop] = [false, true];
+  const play = iconButton("Play", ICON_PLAY);
+  play.id = "play";
+  const again = iconButton("Loop", ICON_LOOP);
+  again.id = "loop";
+  again.setAttribute("aria-pressed", "true");
+  const slider = element("input", { type: "range", id: "time", min: String(moving.start), max: String(moving.end), step: "any", value: String(moving.start), "aria-label": "Time" });
+  const output = element("output", { for: "time" });
+  const bar = element("div", { class: "time", role: "group", "aria-label": "Time" }, play, slider, output, again);
+  ui.root.append(bar);
+
+  const tell = () => {
+    const time = content.time ?? moving.start;
+    slider.value = String(time);
+    output.textContent = `${time.toFixed(2)} s`;
+    slider.setAttribute("aria-valuetext", `${time.toFixed(2)} seconds`);
+  };
+  const go = (time: number) => void content.setTime(Math.min(moving.end, Math.max(moving.start, time)));
+  const setPlaying = (on: boolean) => {
+    playing = on;
+    if (on && !loop && (content.time ?? 0) >= moving.end) go(moving.start);
+    play.setAttribute("aria-label", on ? "Pause" : "Play");
+    play.title = on ? "Pause (K)" : "Play (K)";
+    play.querySelector("svg")!.innerHTML = on ? ICON_PAUSE : ICON_PLAY; // icons are ours, never from a file
+  };
+  const stepBy = (frames: number) => {
+    setPlaying(false);
+    go((content.time ?? moving.start) + frames * step);
+  };
+  setPlaying(false);
+  tell();
+  content.onTime(tell);
+  play.addEventListener("click", () => setPlaying(!playing));
+  again.addEventListener("click", () => {
+    loop = !loop;
+    again.setAttribute("aria-pressed", String(loop));
+  });
+  slider.addEventListener("input", () => go(slider.valueAsNumber));
+  ui.addKey({ key: "k", does: "Play, pause (also Space)", act: () => setPlaying(!playing) });
+  stage.canvas.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return; // only here: elsewhere Space presses buttons
+    event.preventDefault();
+    setPlaying(!playing);
+  });
+  ui.addKey({ key: ",", does: "One frame back", act: () => stepBy(-1) });
+  ui.addKey({ key: ".", does: "One frame on", act: () => stepBy(1) });
+  let last = 0;
+  stage.onFrame((seconds) => {
+    const delta = Math.min(0.5, seconds - last);
+    last = seconds;
+    if (!playing || !content.settled) return; // time waits for a frame that is still on its way
+    const time = (content.time ?? moving.start) + delta;
+    if (time < moving.end + (loop ? step : 0)) return go(time);
+    if (loop) return go(moving.start);
+    go(moving.end);
+    setPlaying(false);
+  });
+  page.share.register("time", {
+    save: () => content.time ?? undefined,
+    load: (value) => {
+      if (typeof value === "number" && value >= moving.start && value <= moving.end) content.startTime = value;
+    },
+  });
+}
