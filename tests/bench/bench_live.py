@@ -128,6 +128,7 @@ def summary(
         "rss_start_mb": warm["rss_mb"],
         "rss_end_mb": last["rss_mb"],
         "rss_ratio": last["rss_mb"] / warm["rss_mb"],
+        "rss_mb_by_half_minutes": [round(line["rss_mb"]) for line in lines[::30] if line["time"] >= first["time"]],
         "splats_start": warm["splats"],
         "splats_end": last["splats"],
         "cores": cores,
