@@ -1,5 +1,5 @@
-"""`recon view`: a workspace in the browser, finished or still at work. It reads; it writes edits/NAME.json and paths/NAME.json,
-each when somebody clicks on "save". Loopback only: others come in through the door of proxy.py.
+"""`recon view`: a workspace in the browser, finished or still at work. Loopback only: others come in through the door of
+proxy.py. It reads; it writes edits/NAME.json and paths/NAME.json, each when somebody clicks on "save".
 
 One thread polls the workspace while somebody looks; one thread draws (painter.py); viser's threads carry clicks and cameras.
 """
