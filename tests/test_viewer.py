@@ -134,6 +134,7 @@ def test_watch_follows_a_workspace_from_nothing_to_the_end(tmp_path: Path) -> No
     at_work = watch.poll()
     assert at_work.scene is not None and at_work.scene.step == 70 and at_work.training and at_work.working == "run"
     assert at_work.scene.splats is not None and len(at_work.scene.splats) == 60 and len(at_work.history) == 3
+    assert at_work.busy and not (other := Watch(root, "other").poll()).training and other.busy
     assert watch.poll().same(at_work) and watch.poll().scene is at_work.scene, "nothing is read twice"
     write_scene(root / "train" / "main" / "scene.npz", splat_columns(80), World())
     write_history(root / "train" / "main" / "history.jsonl", rows=5)

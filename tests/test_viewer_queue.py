@@ -1,11 +1,14 @@
 """Who is drawn for next, and that the viewer keeps to its share of the CPU while a training runs: on a clock of our own."""
 
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from viewer.queue import LEAST_SHARE, SHARE, Budget, Desk, Queue
+from viewer.shelf import Shelf
 
 
 class Machine:
@@ -120,10 +123,11 @@ def test_clients_take_turns_and_the_newest_wish_of_each_counts() -> None:
     for what in ("a", "b", "c"):
         queue.ask(("greedy", what), lambda w=what: drawn.append(f"greedy {w}"), 1)
     queue.ask(("modest", "rest"), lambda: drawn.append("modest"), 2)
+    queue.ask(("greedy", "now"), lambda: drawn.append("greedy now"), 3, urgent=True)
     queue.ask(("late", "rest"), lambda: drawn.append("late"), 50)
     while draw := queue.take(10):
         draw()
-    assert drawn == ["greedy 2", "modest", "greedy a", "greedy b", "greedy c"]
+    assert drawn == ["greedy now", "modest", "greedy 2", "greedy a", "greedy b", "greedy c"]
     assert queue.next_due() == 50
     queue.forget(lambda key: key == ("late", "rest"))
     assert queue.next_due() is None and queue.take(100) is None
@@ -140,3 +144,32 @@ def test_twenty_clients_are_served_alike() -> None:
         assert draw is not None
         draw()
     assert served.sum() == 2000 and served.max() - served.min() <= 8
+
+
+@dataclass
+class Twin:
+    value: float
+
+
+def test_a_picture_that_many_ask_for_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, made, scenes = Shelf(3), [], [Twin(1.0), Twin(1.0)]
+
+    def make(what: str) -> str:
+        made.append(what)
+        return what
+
+    for _ in range(5):
+        for i, scene in enumerate(scenes):  # equal, yet not the same
+            assert shelf.get((scene, "photo"), lambda i=i: make(f"scene {i}")) == f"scene {i}"
+    assert made == ["scene 0", "scene 1"]
+    for name in ("a", "b"):
+        shelf.get((scenes[1], name), lambda name=name: make(name))
+    shelf.get((scenes[1], "photo"), lambda: make("again"))
+    shelf.get((scenes[0], "photo"), lambda: make("anew"))
+    assert made[2:] == ["a", "b", "anew"], "what was asked for longest ago goes first"
+    gone = weakref.ref(scenes[0])
+    scenes.pop(0)
+    assert gone() is None, "what a picture shows is not kept alive"
+    monkeypatch.setattr("builtins.id", lambda _: 7)
+    other = Twin(2.0)
+    assert shelf.get((scenes[0], "x"), lambda: "one") == "one" and shelf.get((other, "x"), lambda: "two") == "two"

@@ -37,7 +37,8 @@ class Comparing:
         metrics = [s.now.metrics, other.metrics if other is not None else None]
         levels = [BACKGROUND_LEVEL.get((m or {}).get("background", "black"), 0.0) for m in metrics]
         try:
-            found = compare(scenes, sparse, name, LONG_SIDE, levels[: len(scenes)])
+            key = (sparse, name, *scenes, *levels)
+            found = s.common.comparisons.get(key, lambda: compare(scenes, sparse, name, LONG_SIDE, levels))
         except ReconError as error:
             s.panel.say_picture([str(error)])
             return

@@ -79,7 +79,9 @@ class Snapshot:
     metrics: dict[str, Any] | None = None
     """metrics.json of a finished evaluation."""
     training: bool = False
-    """Whether a training is writing now."""
+    """Whether a training of this scene is writing now."""
+    busy: bool = False
+    """Whether a training of any scene is."""
     working: str | None = None
     """The verb that holds the workspace now."""
     problems: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ class Snapshot:
     def same(self, other: Snapshot) -> bool:
         """Whether nothing has changed."""
         heavy = ("sparse", "scene", "whole", "edits", "history", "depth")
-        light = ("aligned", "others", "names", "meshes", "sources", "test", "metrics", "training", "working")
+        light = ("aligned", "others", "names", "meshes", "sources", "test", "metrics", "training", "busy", "working")
         return (
             all(getattr(self, name) is getattr(other, name) for name in heavy)
             and all(getattr(self, name) == getattr(other, name) for name in light)
@@ -208,9 +210,9 @@ class Watch:
         sources = (result_of(self.root / "sfm"), result_of(self._scenes[self.name].folder("train")))
         trained = {name: scene.poll(sources[0]) for name, scene in self._scenes.items()}
         mine, building = trained.pop(self.name), self._scenes[self.name].folder("train", built=True)
-        last = max(written(building / name) for name in ("preview.npz", "history.jsonl", "building.json"))
         working = verb_at_work(self.root)
-        training = working is not None and time.time() - last < LIVE_SECONDS
+        live = [] if working is None else trainings(self.root)
+        training = self.name in live
         unfinished = mine.whole is None or mine.whole.step is not None
         history = self._history[(training or unfinished) and (building / "history.jsonl").is_file()]
         folder = building if history is self._history[True] else self._scenes[self.name].folder("train")
@@ -232,6 +234,7 @@ class Watch:
             history=history.look([folder / "history.jsonl"]) or (),
             metrics=mine.metrics,
             training=training,
+            busy=bool(live),
             working=working,
             problems=(*problems, *(p for scene in self._scenes.values() for p in scene.problems), *elsewhere),
         )
@@ -287,6 +290,14 @@ def scene_names(root: Path) -> tuple[str, ...]:
             if not path.name.startswith(".") and ((path / "scene.npz").is_file() or (path / "preview.npz").is_file())
         }
     return tuple(sorted(found))
+
+
+def trainings(root: Path) -> list[str]:
+    """Names of the scenes whose training has written lately."""
+    base = root / ".building" / "train"
+    files = ("preview.npz", "history.jsonl", "building.json")
+    folders = list(base.iterdir()) if base.is_dir() else []
+    return [f.name for f in folders if time.time() - max(written(f / name) for name in files) < LIVE_SECONDS]
 
 
 def result_of(folder: Path) -> str | None:

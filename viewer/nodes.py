@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import viser
     from numpy.typing import NDArray
 
+    from viewer.live import Snapshot
     from viewer.session import Session
 
 TRAIN_COLOUR, TEST_COLOUR = (92, 154, 255), (255, 159, 67)
@@ -134,25 +135,22 @@ class SparseNodes:
         with s.lock:
             frusta, held = self.frusta, self._held
         if row < len(frusta):
-            image = self._picture(row, wanted)
+            now, shelf = s.now, s.common.thumbnails
+            image = shelf.get((now.sparse, now.depth, row, wanted), lambda: picture_of(now, row, wanted))
             with s.lock:
                 if frusta is self.frusta and s.panel.in_cameras.value == wanted and not s.closed:
                     frusta[row].image, held[row] = image, wanted
         self.ask_picture(row + 1)
 
-    def _picture(self, row: int, wanted: str) -> NDArray[Any] | None:
-        """None where there is none: a frame without its photo says enough."""
-        now = self._session.now
-        if now.sparse is None or row >= len(now.sparse.model.names):
-            return None
-        name = now.sparse.model.names[row]
-        try:
-            if wanted == "photos":
-                return thumbnail(now.sparse, name)
-            return (
-                depth_picture(now.depth, now.sparse, name)
-                if now.depth is not None and name in now.depth.names
-                else None
-            )
-        except ReconError:
-            return None
+
+def picture_of(now: Snapshot, row: int, wanted: str) -> NDArray[Any] | None:
+    """The photo or the depth of a camera. None where there is none: a frame without its photo says enough."""
+    if now.sparse is None or row >= len(now.sparse.model.names):
+        return None
+    name = now.sparse.model.names[row]
+    try:
+        if wanted == "photos":
+            return thumbnail(now.sparse, name)
+        return depth_picture(now.depth, now.sparse, name) if now.depth is not None and name in now.depth.names else None
+    except ReconError:
+        return None

@@ -35,10 +35,11 @@ class Painter:
         self._thread = threading.Thread(target=self._work, name="recon-painter", daemon=True)
         self._thread.start()
 
-    def ask(self, key: Hashable, draw: Callable[[], None], delay: float = 0.0) -> None:
-        """Call draw() after `delay` seconds, unless another wish of the same key replaces it before. Keys: (client, what)."""
+    def ask(self, key: Hashable, draw: Callable[[], None], delay: float = 0.0, *, urgent: bool = False) -> None:
+        """Call draw() after `delay` seconds, unless another wish of the same key replaces it before. Keys: (client, what).
+        urgent: before the client's other wishes."""
         with self._changed:
-            self._desk.queue.ask(key, draw, self._clock() + delay)
+            self._desk.queue.ask(key, draw, self._clock() + delay, urgent=urgent)
             self._changed.notify()
 
     def forget(self, matches: Callable[[Hashable], bool]) -> None:

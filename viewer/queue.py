@@ -32,12 +32,15 @@ class Wish:
     due: float
     """Not before, seconds of the caller's clock."""
     draw: Callable[[], None]
+    urgent: bool = False
+    """Before the client's other wishes that are due: what it looks at in this moment."""
 
 
 class Queue:
     """One place for each key: the newest wish replaces the one before. Keys are (client, what); any other key is a client too.
 
-    Among the wishes that are due, the client that was served longest ago comes first; of its wishes the one that is due first.
+    Among the wishes that are due, the client that was served longest ago comes first; of its wishes the urgent ones, and of those
+    the one that is due first.
     """
 
     def __init__(self) -> None:
@@ -45,8 +48,8 @@ class Queue:
         self._served: dict[Hashable, int] = {}
         self._turn = 0
 
-    def ask(self, key: Hashable, draw: Callable[[], None], due: float) -> None:
-        self._wishes[key] = Wish(due, draw)
+    def ask(self, key: Hashable, draw: Callable[[], None], due: float, *, urgent: bool = False) -> None:
+        self._wishes[key] = Wish(due, draw, urgent)
 
     def forget(self, matches: Callable[[Hashable], bool]) -> None:
         """Drop the wishes whose key matches."""
@@ -57,7 +60,8 @@ class Queue:
         due = [key for key, wish in self._wishes.items() if wish.due <= now]
         if not due:
             return None
-        key = min(due, key=lambda k: (self._served.get(client_of(k), -1), self._wishes[k].due))
+        wishes = self._wishes
+        key = min(due, key=lambda k: (self._served.get(client_of(k), -1), not wishes[k].urgent, wishes[k].due))
         self._turn += 1
         self._served[client_of(key)] = self._turn
         if len(self._served) > 1000:  # clients come and go

@@ -143,8 +143,9 @@ class Recorder:
 
     def _run(self, path: CameraPath, stop: threading.Event) -> None:
         start = time.monotonic()
-        if self._line is not None:
-            self._line.visible = False  # the camera runs along it
+        with self._session.lock:
+            if self._line is not None:
+                self._line.visible = False  # the camera runs along it
         while not stop.is_set() and not self._session.closed:
             elapsed = time.monotonic() - start
             self.show_moment(path, float(path.time[0]) + elapsed)

@@ -66,7 +66,7 @@ class Rest:
         """Draw it when the camera has rested for `delay` seconds."""
         s = self._session
         if self.wanted and s.scene is not None and s.pose is not None:
-            s.painter.ask(s.key("rest"), self._paint, delay)
+            s.painter.ask(s.key("rest"), self._paint, delay, urgent=True)
 
     def _paint(self) -> None:
         """Draw the true image for the camera of this moment, and show it if the camera is still there."""
@@ -91,7 +91,7 @@ class Rest:
 
     def _view(self, scene: Shown, pose: Pose) -> View:
         s = self._session
-        limit = REST_LONG_SIDE_WHILE_TRAINING if s.now.training else self._long_side
+        limit = REST_LONG_SIDE_WHILE_TRAINING if s.now.busy else self._long_side
         long_side, with_z = min(self._long_side, limit), s.stands_before_splats
         for view in self._views:
             if view.scene is scene and view.pose == pose and view.long_side == long_side and view.has_z == with_z:

@@ -91,6 +91,7 @@ class Viewer:
         from viewer.live import Watch
         from viewer.painter import Painter
         from viewer.session import Common
+        from viewer.shelf import Shelf
 
         self._root, self._options, self._secret = workspace_root, options, secret
         self._watch = Watch(workspace_root, options.name, pick_device(options.device))
@@ -101,7 +102,9 @@ class Viewer:
         self._place: Any = None
         self._packed: Any = None
         self.painter = Painter()
-        self._common = Common(self._root, self.painter, self._options, Clouds(), threading.Lock())
+        self._common = Common(
+            self._root, self.painter, self._options, Clouds(), Shelf(400), Shelf(12), threading.Lock()
+        )
         self.server = start_server(options.port)
         self.server.on_client_connect(self._connected)
         self.server.on_client_disconnect(self._disconnected)
@@ -171,7 +174,7 @@ class Viewer:
         from viewer.pictures import pack, place_of
 
         before, self._snapshot = self._snapshot, snapshot
-        self.painter.training = snapshot.training
+        self.painter.training = snapshot.busy
         if before is None or snapshot.sparse is not before.sparse:
             self._place = None if snapshot.sparse is None else place_of(snapshot.sparse)
         if before is None or snapshot.scene is not before.scene:

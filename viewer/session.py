@@ -25,6 +25,7 @@ from viewer.panel import Panel, score_line
 from viewer.pictures import Packed, Place, Pose, pose_of, view_distance
 from viewer.recorder import Recorder
 from viewer.resting import Rest
+from viewer.shelf import Shelf
 
 if TYPE_CHECKING:
     import viser
@@ -54,6 +55,8 @@ class Common:
     painter: Painter
     options: ViewOptions
     clouds: Clouds
+    thumbnails: Shelf
+    comparisons: Shelf
     saving: threading.Lock
     """Held while a file is written: one client saves at a time."""
 

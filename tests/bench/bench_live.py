@@ -13,6 +13,7 @@ import argparse
 import json
 import logging
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,7 @@ def main() -> None:
     if args.serve:
         serve(args.serve)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     with tempfile.TemporaryDirectory() as folder:
         values = measure(prepared(Path(folder) / "w", args.workspace), args.clients, args.minutes)
     for name, value in values.items():
@@ -126,6 +128,7 @@ def summary(
         "rss_start_mb": warm["rss_mb"],
         "rss_end_mb": last["rss_mb"],
         "rss_ratio": last["rss_mb"] / warm["rss_mb"],
+        "rss_mb_by_half_minutes": [round(line["rss_mb"]) for line in lines[::30] if line["time"] >= first["time"]],
         "splats_start": warm["splats"],
         "splats_end": last["splats"],
         "cores": cores,
