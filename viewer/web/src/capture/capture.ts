@@ -63,10 +63,13 @@ class Capture {
     back.addEventListener("click", () => this.step(-1));
     on.addEventListener("click", () => this.step(1));
     leave.addEventListener("click", () => page.navigation.home());
-    this.strip = element("div", { class: "camera-strip", role: "group", "aria-label": "Captured camera", hidden: "" }, back, this.name, on, this.photoTools, leave);
+    this.strip = element("div", { class: "camera-strip", role: "region", "aria-label": "Captured camera", hidden: "" }, back, this.name, on, this.photoTools, leave);
     page.ui.root.append(this.strip);
     page.navigation.onLeave(() => this.left());
     this.watchPointer();
+    page.stage.onFrame(() => {
+      if (this.frustums.lines.visible && this.frustums.leaveOut(page.camera.position)) page.stage.invalidate();
+    });
   }
 
   build(body: HTMLElement): void {
@@ -98,7 +101,6 @@ class Capture {
     this.strip.dataset["index"] = String(index);
     this.photoTools.hidden = camera.photo === null;
     if (this.list) this.list.selectedIndex = index;
-    this.frustums.leaveOut(index);
     this.page.stage.invalidate();
     await arrival;
     if (this.current === index) this.photo.show(camera);
@@ -109,7 +111,6 @@ class Capture {
     this.current = null;
     this.photo.show(null);
     this.strip.hidden = true;
-    this.frustums.leaveOut(null);
     if (this.list) this.list.selectedIndex = -1;
     this.page.stage.invalidate();
   }
@@ -164,6 +165,6 @@ class Capture {
     const box = this.page.stage.canvas.getBoundingClientRect();
     const caster = new THREE.Raycaster();
     caster.setFromCamera(new THREE.Vector2((2 * (clientX - box.left)) / box.width - 1, 1 - (2 * (clientY - box.top)) / box.height), this.page.camera);
-    return this.frustums.hit(caster.ray, this.current);
+    return this.frustums.hit(caster.ray);
   }
 }

@@ -20,7 +20,7 @@ export function installTime(page: Page): void {
   again.setAttribute("aria-pressed", "true");
   const slider = element("input", { type: "range", id: "time", min: String(moving.start), max: String(moving.end), step: "any", value: String(moving.start), "aria-label": "Time" });
   const output = element("output", { for: "time" });
-  const bar = element("div", { class: "time", role: "group", "aria-label": "Time" }, play, slider, output, again);
+  const bar = element("div", { class: "time", role: "region", "aria-label": "Time" }, play, slider, output, again);
   ui.root.append(bar);
 
   const tell = () => {
