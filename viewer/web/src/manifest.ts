@@ -53,6 +53,8 @@ export interface Manifest {
   mesh: MeshFile | null;
   cameras: CapturedCamera[];
   moving: Moving | null;
+  /** Published notes, a file beside the page; the key may be missing. */
+  notes: string | null;
 }
 
 export const MANIFEST_VERSION = 1;
@@ -102,6 +104,7 @@ export function parseManifest(text: string): Manifest {
     })),
     cameras: reader.field("cameras").list(readCamera, MAX_CAMERAS),
     moving: reader.field("moving").orNull(readMoving),
+    notes: reader.field("notes").orNull((r) => r.path()),
   };
   if (!manifest.splats && !manifest.mesh && !manifest.moving) throw new PageError("manifest.json names neither splats nor a mesh: there is nothing to show.");
   return manifest;

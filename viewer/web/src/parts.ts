@@ -7,12 +7,16 @@ import { installKeep } from "./show/keep";
 import { installMove } from "./show/move";
 import { installShow } from "./show/show";
 import { installTime } from "./show/time";
+import { installMeasure } from "./tools/measure";
+import { installXr } from "./xr/install";
 
 export const PARTS: readonly ((page: Page) => void)[] = [
   installMove,
   installTime,
   installCapture,
   installShow,
+  installMeasure,
+  installXr,
   installKeep,
   installHelp,
 ];

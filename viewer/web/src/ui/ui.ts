@@ -1,6 +1,31 @@
-/** Tool bar, panels and messages. Text from files is only ever set as text. */
+/** Tool bar, panels, messages, and what a tool says while it is at work. Text from files is only ever set as text. */
 
-export interface Panel {
+import { Bar, type Group, NARROW } from "./bar";
+import { type DialogAction, openDialog } from "./dialog";
+import { element, iconButton, textButton } from "./elements";
+import { Hud, type HudSpec } from "./hud";
+import { ICONS } from "./icons";
+import { sheetHandle } from "./sheet";
+import { setTheme, startTheme, theme } from "./theme";
+import { startTooltips } from "./tooltip";
+
+export type { Group } from "./bar";
+export type { HudSpec } from "./hud";
+export { element, hint, iconButton, row, textButton } from "./elements";
+
+/** Where a button stands, and what it is called where there is little room. */
+export interface Placing {
+  /** Default: "view". */
+  group?: Group;
+  /** Within the group, ascending; default: in the order of being added. */
+  order?: number;
+  /** One short word below the icon. */
+  short?: string;
+  /** The element's id; a panel's button has `open-ID`. */
+  id?: string;
+}
+
+export interface Panel extends Placing {
   /** Unique; also the element's id: `panel-ID`. */
   id: string;
   /** Heading, and the button's label. */
@@ -22,48 +47,71 @@ export interface Shortcut {
   act: (event: KeyboardEvent) => void;
 }
 
+interface Entry {
+  panel: Panel;
+  button: HTMLButtonElement;
+  section: HTMLElement;
+  built: boolean;
+}
+
 export class Ui {
   readonly root: HTMLElement;
-  private readonly bar: HTMLElement;
+  private readonly bar: Bar;
   private readonly drawer: HTMLElement;
   private readonly status: HTMLElement;
   private readonly meter: HTMLProgressElement;
-  private readonly panels = new Map<string, { panel: Panel; button: HTMLButtonElement; section: HTMLElement; built: boolean }>();
+  private readonly progress: HTMLElement;
+  private readonly hudBox = new Hud();
+  private readonly panels = new Map<string, Entry>();
   private readonly keys = new Map<string, Shortcut>();
   private openNow: string | null = null;
   private quiet = 0;
+  private added = 0;
 
   constructor(container: HTMLElement, title: string) {
     this.root = container;
     document.title = title;
     const heading = element("h1", { class: "title" }, title);
-    this.bar = element("nav", { class: "bar", "aria-label": "Tools" });
-    this.drawer = element("aside", { class: "drawer", hidden: "" });
+    this.bar = new Bar(container);
+    this.drawer = element("aside", { class: "drawer", hidden: "", "aria-label": "Panel" });
+    this.drawer.append(sheetHandle(this.drawer, () => this.close()));
     this.status = element("div", { class: "status", role: "status", "aria-live": "polite" });
     this.meter = element("progress", { class: "meter", max: "1", value: "0", "aria-label": "Loading" });
-    container.append(heading, this.meter, this.bar, this.drawer, this.status);
+    this.progress = element("span", { class: "progress" }, "Loading");
+    const card = element("div", { class: "card" }, element("p", { class: "card-title", "aria-hidden": "true" }, title), this.meter, this.progress);
+    container.append(heading, card, this.bar.root, this.drawer, this.hudBox.root, this.status);
     window.addEventListener("keydown", (event) => this.pressed(event));
+    startTooltips(container);
+    this.addPanel({ id: "more", title: "More tools", icon: "", build: (body) => body.append(this.bar.rest) });
+    this.addThemeButton();
   }
 
   addPanel(panel: Panel): void {
-    const button = iconButton(panel.title, panel.icon, panel.key);
+    const button = panel.id === "more" ? this.bar.more : iconButton(panel.title, panel.icon, panel.key, panel.short);
     button.setAttribute("aria-expanded", "false");
     button.setAttribute("aria-controls", `panel-${panel.id}`);
     button.addEventListener("click", () => this.toggle(panel.id));
     const section = element("section", { id: `panel-${panel.id}`, class: "panel", hidden: "", "aria-label": panel.title });
-    const close = iconButton("Close", '<path d="M6 6l12 12M18 6L6 18"/>');
+    const close = iconButton("Close", ICONS.close);
     close.addEventListener("click", () => this.close());
     section.append(element("header", {}, element("h2", {}, panel.title), close));
     this.drawer.append(section);
-    this.bar.append(button);
+    if (panel.id !== "more") {
+      button.id = `open-${panel.id}`;
+      this.bar.add(button, panel.group ?? "view", panel.order ?? this.added++);
+    }
     this.panels.set(panel.id, { panel, button, section, built: false });
     if (panel.key) this.addKey({ key: panel.key, does: panel.title, act: () => this.toggle(panel.id) });
   }
   /** A button of the tool bar that opens no panel. */
-  addButton(label: string, icon: string, act: () => void, key?: string): HTMLButtonElement {
-    const button = iconButton(label, icon, key);
-    button.addEventListener("click", act);
-    this.bar.append(button);
+  addButton(label: string, icon: string, act: () => void, key?: string, placing: Placing = {}): HTMLButtonElement {
+    const button = iconButton(label, icon, key, placing.short);
+    if (placing.id) button.id = placing.id;
+    button.addEventListener("click", () => {
+      if (this.bar.hides(button)) this.close();
+      act();
+    });
+    this.bar.add(button, placing.group ?? "view", placing.order ?? this.added++);
     if (key) this.addKey({ key, does: label, act });
     return button;
   }
@@ -76,6 +124,10 @@ export class Ui {
   }
   get openPanel(): string | null {
     return this.openNow;
+  }
+  /** Whether panels are sheets at the bottom, over the picture. */
+  get narrow(): boolean {
+    return window.matchMedia(NARROW).matches;
   }
   toggle(id: string): void {
     if (this.openNow === id) this.close();
@@ -93,64 +145,78 @@ export class Ui {
       entry.panel.build(body);
     }
     this.drawer.hidden = entry.section.hidden = false;
-    entry.button.setAttribute("aria-expanded", "true");
+    this.root.dataset["panel"] = id;
+    this.markOpen(entry, true);
     entry.panel.onOpen?.();
-    entry.section.querySelector<HTMLElement>(".body button, .body input, .body select, header button")?.focus();
+    entry.section.querySelector<HTMLElement>(".body button:not([disabled]), .body input:checked, .body input, .body select, header button")?.focus({ preventScroll: true });
   }
   close(): void {
     const entry = this.openNow === null ? undefined : this.panels.get(this.openNow);
     this.openNow = null;
     if (!entry) return;
+    const focused = entry.section.contains(document.activeElement) || document.activeElement === document.body;
     this.drawer.hidden = entry.section.hidden = true;
-    entry.button.setAttribute("aria-expanded", "false");
-    if (entry.section.contains(document.activeElement) || document.activeElement === document.body) entry.button.focus();
+    delete this.root.dataset["panel"];
+    this.markOpen(entry, false);
+    if (focused) (this.bar.hides(entry.button) ? this.bar.more : entry.button).focus();
     entry.panel.onClose?.();
   }
-  /** Say something for a few seconds. */
-  say(text: string, seconds = 4): void {
-    this.status.textContent = text;
+  /** Say something for a few seconds; with a button, such as Undo, where there is something to do about it. */
+  say(text: string, seconds = 4, action?: { label: string; act: () => void }): void {
+    const button = action && textButton(action.label, () => (this.silence(), action.act()));
+    this.status.replaceChildren(element("span", {}, text), ...(button ? [button] : []));
     window.clearTimeout(this.quiet);
-    this.quiet = window.setTimeout(() => (this.status.textContent = ""), 1000 * seconds);
+    this.quiet = window.setTimeout(() => this.silence(), 1000 * seconds);
   }
   /** 0..1 of the loading; 1 hides the bar. */
   loading(done: number): void {
     this.meter.value = done;
     this.meter.hidden = done >= 1;
+    const percent = `${Math.floor(100 * Math.min(1, done))} %`;
+    this.progress.textContent = document.documentElement.dataset["recon"] === "loading" ? `Loading ${percent}` : `Sharpening ${percent}`;
+  }
+  /** What a tool that is at work says and offers, beside the picture; null takes it away. */
+  hud(spec: HudSpec | null): void {
+    this.hudBox.show(spec);
+    this.root.classList.toggle("working", spec !== null);
+  }
+  /** A question in the way of everything else. The primary action is also what Enter does. */
+  dialog(id: string, title: string, body: Node[], actions: readonly DialogAction[]): HTMLDialogElement {
+    return openDialog(this.root, id, title, body, actions);
   }
 
+  private silence(): void {
+    window.clearTimeout(this.quiet);
+    this.status.replaceChildren();
+  }
+  private markOpen(entry: Entry, open: boolean): void {
+    entry.button.setAttribute("aria-expanded", String(open));
+    if (this.bar.hides(entry.button)) this.bar.more.classList.toggle("holds-open", open);
+  }
+  private addThemeButton(): void {
+    const button = this.addButton("Light colours", ICONS.sun, () => show(theme() === "dark" ? "light" : "dark"), undefined, { group: "page", order: 900, short: "Colours", id: "theme" });
+    const icon = (name: "sun" | "moon") => {
+      const fresh = iconButton("", ICONS[name]).firstElementChild;
+      if (fresh) button.firstElementChild?.replaceWith(fresh);
+    };
+    const show = (now: "dark" | "light") => {
+      setTheme(now);
+      button.setAttribute("aria-label", now === "dark" ? "Light colours" : "Dark colours");
+      icon(now === "dark" ? "sun" : "moon");
+    };
+    startTheme((now) => show(now));
+    show(theme());
+  }
   private pressed(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const target = event.target as HTMLElement;
+    if (this.hudBox.press(event)) return;
     if (event.key === "Escape") return this.close();
-    if (target.matches("input, textarea, select, [contenteditable]")) return;
+    if (target.matches("input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]")) return;
+    if (target.matches("input") && !/^[a-z0-9]$/i.test(event.key)) return; // arrows and the space bar are the control's own
     const shortcut = this.keys.get(event.key.toLowerCase());
     if (!shortcut) return;
     event.preventDefault();
     shortcut.act(event);
   }
-}
-
-/** An element with attributes and children; strings become text. */
-export function element<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  attributes: Record<string, string> = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-export function iconButton(label: string, icon: string, key?: string): HTMLButtonElement {
-  const button = element("button", { type: "button", class: "icon", "aria-label": label, title: key ? `${label} (${key.toUpperCase()})` : label });
-  button.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true">${icon}</svg>`; // icons are ours, never from a file
-  if (key) button.setAttribute("aria-keyshortcuts", key);
-  return button;
-}
-
-export function textButton(label: string, act: () => void): HTMLButtonElement {
-  const button = element("button", { type: "button" }, label);
-  button.addEventListener("click", act);
-  return button;
 }
