@@ -3,8 +3,9 @@
 import * as THREE from "three";
 import type { CapturedCamera } from "../manifest";
 import type { Page } from "../page";
-import { slider, toggle } from "../show/controls";
-import { element, iconButton, textButton } from "../ui/ui";
+import { wordSlider } from "../show/controls";
+import { toggle } from "../ui/fields";
+import { element, hint, iconButton, textButton } from "../ui/ui";
 import { lensOf, poseOf } from "../view/frames";
 import { Frustums } from "./frustums";
 import { Photo } from "./photo";
@@ -21,7 +22,7 @@ export function installCapture(page: Page): void {
   const { cameras } = page.manifest;
   if (cameras.length === 0) return;
   const capture = new Capture(page, cameras);
-  page.ui.addPanel({ id: "capture", title: "Captured cameras", icon: ICON, key: "c", build: (body) => capture.build(body) });
+  page.ui.addPanel({ id: "capture", title: "Captured cameras", icon: ICON, key: "c", short: "Cameras", build: (body) => capture.build(body) });
   page.ui.addKey({ key: "[", does: "Previous captured camera", act: () => capture.step(-1) });
   page.ui.addKey({ key: "]", does: "Next captured camera", act: () => capture.step(1) });
   page.navigation.padButtons.set(4, () => capture.step(-1));
@@ -73,7 +74,7 @@ class Capture {
   }
 
   build(body: HTMLElement): void {
-    const marks = toggle("Show the cameras in the scene", "frustums", this.frustums.lines.visible, (on) => this.showFrustums(on));
+    const marks = toggle("Show them in the scene", this.frustums.lines.visible, (on) => this.showFrustums(on), "frustums");
     this.marks = marks.input;
     const held = this.cameras.filter(({ split }) => split === "test").length;
     const list = element("select", { id: "camera-list", size: "10", "aria-label": "Captured cameras" });
@@ -82,7 +83,7 @@ class Capture {
     list.addEventListener("change", () => void this.jump(list.selectedIndex));
     this.list = list;
     const counted = `${this.cameras.length} cameras${held > 0 ? `, ${held} of them held out: training never saw those` : ""}.`;
-    body.append(marks.root, list, element("p", { class: "soft" }, `${counted} The keys [ and ] step through them.`));
+    body.append(marks.root, list, hint(`${counted} The keys [ and ] step through them.`));
     this.showFrustums(true);
   }
   step(by: number): void {
@@ -120,7 +121,7 @@ class Capture {
     this.page.stage.invalidate();
   }
   private buildPhotoTools(): HTMLElement {
-    const opacity = slider(
+    const opacity = wordSlider(
       "Photo",
       "photo-opacity",
       { min: 0, max: 1, step: 0.05, value: 0 },
