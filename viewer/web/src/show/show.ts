@@ -90,11 +90,11 @@ function quality(page: Page): HTMLElement {
 }
 
 function background(set: (colour: string) => void, refresh: (() => void)[], now: () => string): HTMLElement {
-  const own = element("input", { type: "color", id: "ground-own", "aria-label": "Another background colour" });
+  const own = element("input", { type: "color", id: "ground-own" });
   own.addEventListener("input", () => set(own.value));
   const grounds = radioGroup("Background", GROUNDS, "#000000", set);
   grounds.root.id = "ground";
-  grounds.root.querySelector(".segments")?.append(own);
+  grounds.root.append(element("label", { class: "toggle", for: own.id }, element("span", {}, "Another colour"), own));
   const tell = () => {
     own.value = now();
     for (const input of grounds.root.querySelectorAll<HTMLInputElement>("input[type=radio]")) input.checked = input.value === now();
