@@ -3,7 +3,7 @@
 import * as THREE from "three";
 import type { Page } from "../page";
 import type { Pose } from "../view/frames";
-import { EYE_HEIGHT, footLevel, isSmall, lifeSize, onTable, type Person, type Scene, scaleLimits, sceneOf, standing, tableSpot, tableYaw } from "./arrange";
+import { EYE_HEIGHT, footLevel, isSmall, lifeSize, onTable, type Person, type Scene, scaleLimits, sceneOf, standing, standLevel, tableSpot, tableYaw } from "./arrange";
 import { Drawing } from "./draw";
 import { Crop, leaveFlat } from "./flat";
 import { Gestures } from "./gestures";
@@ -20,6 +20,7 @@ import { Surfaces } from "./surfaces";
 export type Size = "life" | "table";
 
 const JOINTS = 25;
+const SAY_MS = 500;
 /** Metres from a wrist that still touch it. */
 const WRIST = 0.1;
 
@@ -43,6 +44,7 @@ export class Visit {
   private head: Pose | null = null;
   private height: number;
   private begun = false;
+  private said = 0;
   private readonly pressed = new Set<object>();
 
   constructor(
@@ -54,15 +56,17 @@ export class Visit {
   ) {
     this.camera = page.navigation.pose;
     this.back = leaveFlat(page);
-    this.scene = sceneOf(page.manifest);
-    this.life = lifeSize(this.scene, page.units.scale, page.manifest.cameras);
+    const { manifest } = page;
+    const scene = sceneOf(manifest);
+    this.life = lifeSize(scene, page.units.scale, manifest.cameras);
+    this.scene = { ...scene, floor: standLevel(scene, this.life, manifest.cameras) };
     this.size = mode === "immersive-ar" || isSmall(this.scene, this.life) ? "table" : "life";
     this.ground = new Ground(this.scene.floor ?? this.scene.min.y);
     this.gestures = new Gestures(HOME, (a, b) => this.groundWithMesh().hit(a, b), scaleLimits(this.scene, this.life));
     this.inputs = new Inputs(session);
     this.crop = new Crop(page);
     this.surfaces = mode === "immersive-ar" ? new Surfaces(session) : null;
-    this.menu = new Menu(page.manifest.title, () => this.buttons());
+    this.menu = new Menu(manifest.title, () => this.buttons());
     this.height = settings.comfort.height;
     this.pace = new Pace(page, session);
     page.scene.add(this.drawing.object, this.menu.object);
@@ -146,6 +150,8 @@ export class Visit {
     this.drawing.update(head, hands, shown, met, comfort.vignette, delta);
     this.drawing.joints(hands.map((hand) => joints(hand, frame, space)));
     this.pace.frame(time, frame);
+    if (time - this.said < SAY_MS) return;
+    this.said = time;
     this.menu.say(`${Math.round(this.pace.framesPerSecond)} pictures a second, at most ${this.pace.count.toLocaleString("en")} splats`);
   }
 
@@ -198,7 +204,9 @@ export class Visit {
   }
   private groundWithMesh(): Ground {
     const { mesh } = this.page.content;
-    if (!this.ground.asked && mesh.children.some((child) => !(child as Partial<THREE.Light>).isLight)) {
+    let loaded = false;
+    if (!this.ground.asked) mesh.traverse((node) => (loaded ||= (node as Partial<THREE.Mesh>).isMesh === true));
+    if (loaded) {
       this.page.rig.updateMatrixWorld(true);
       this.ground.takeMesh(mesh, this.page.rig.matrixWorld.clone().invert());
     }
