@@ -13,7 +13,7 @@ const MOVING: readonly (readonly [string, string])[] = [
   ["Right drag, two fingers", "Shift"],
   ["Wheel, pinch", "Zoom to the pointer"],
   ["Double click, double tap", "Fly there"],
-  ["Gamepad", "Sticks move and turn, triggers sink and rise, A flies to the middle, B starts over, Y changes the mode"],
+  ["Gamepad", "Sticks move and turn, triggers sink and rise, shoulder buttons step through the cameras, A flies to the middle, B starts over, Y changes the mode"],
   ["Escape", "Close the panel"],
 ];
 
