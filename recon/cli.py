@@ -14,11 +14,19 @@ from recon.stages import STAGES, resolve
 
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("recon.commands:run", "Photos in, a place out: every stage that the goal needs, and no more."),
-    "demo": ("recon.commands:demo", "The same on the sample capture, then opens the viewer."),
+    "demo": ("recon.commands:demo", "The same on the sample capture; publishes its page and opens it."),
     **{name: ("recon.commands:stage", stage.summary) for name, stage in STAGES.items()},
     "export": ("recon.commands:export", "Write the scene or its mesh in another format: OUT.ply, OUT.glb, OUT.obj."),
-    "render": ("viewer.commands:render", "Film the scene along a path (MP4, or frames with depth or alpha), or a 360 still."),
+    "render": (
+        "viewer.commands:render",
+        "Film the scene along a path (MP4, or frames with depth or alpha), or a 360 still.",
+    ),
     "view": ("recon.commands:view", "Look at a workspace in the browser, finished or still at work."),
+    "publish": ("viewer.commands:publish", "Write a static folder for any web server: the page and the scene."),
+    "serve": (
+        "viewer.commands:serve",
+        "Serve a published page: to this machine, or with --host to headsets and phones.",
+    ),
     "status": ("recon.commands:status", "Show the stages, their numbers, and what a rerun would do."),
     "doctor": ("recon.doctor:doctor", "Say what this machine has, and what is missing for what."),
 }

@@ -24,7 +24,7 @@ from recon.arguments import (
     parse,
     take,
 )
-from recon.errors import InputError, WorkspaceError
+from recon.errors import InputError, MissingPart, WorkspaceError
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
 from recon.status import page_of, stage_line, status_rows
@@ -210,7 +210,7 @@ def _earlier_source(workspace: Workspace, redo: bool, options: Any) -> tuple[Pat
 
 
 def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
-    """`recon demo`: the main job on the sample capture, then the viewer."""
+    """`recon demo`: the main job on the sample capture, then its page."""
     args = parse(verb, summary, argv, DemoOptions, Named, Redo)
     photos = resolve("recon.sample:sample_photos")()
     options = [resolve(STAGES[name].options) for name in MAIN_JOB + ON_REQUEST + ON_NEED]
@@ -223,10 +223,29 @@ def demo(verb: str, summary: str, argv: Sequence[str]) -> None:
     )
     job = parse("run", summary, words, *MAIN_PARTS, *options)
     main_job(job, verb)
-    if args.view:
+    try:
+        site = _demo_page(args, progress)
+    except MissingPart as missing:
+        progress.warn(f"{missing} Until then the live view shows the scene.")
+        site = None
+    if args.view and site is not None:
+        options = resolve("viewer.options:ServeOptions")()
+        resolve("viewer.static_server:serve_folder")(site, options, progress, open_browser=True)
+    elif args.view:
         resolve("viewer.server:serve")(
             args.workspace, resolve("viewer.options:ViewOptions")(name=args.name, open_browser=True)
         )
+
+
+def _demo_page(args: Any, progress: TerminalProgress) -> Path:
+    """Publish the demo's scene into its workspace. Raises MissingPart when the page cannot be built."""
+    site = args.workspace / "site"
+    options = resolve("viewer.options:PublishOptions")(
+        name=args.name, target="desktop", title="A still life", photos=True, measure="no"
+    )
+    resolve("viewer.publish:publish")(Workspace(args.workspace), site, options, progress)
+    progress.say(f"page    {site}")
+    return site
 
 
 DEMO_MINUTES_AROUND = 2.0
@@ -243,7 +262,7 @@ class DemoOptions:
     minutes: float = 2.0
     """Wall time of the training loop."""
     view: bool = True
-    """Open the viewer at the end."""
+    """Open the page at the end."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +274,8 @@ class ExportArguments:
     what: Literal["auto", "splats", "mesh", "hull", "shell"] = "auto"
     """splats: the trained scene. mesh: its textured mesh. hull, shell: a collider, the mesh's convex hull or its larger parts
     with few faces. auto: splats into .ply, the mesh into the other formats."""
+    edits: bool = True
+    """Leave out the splats that were deleted in the viewer (edits/NAME.json)."""
 
 
 def export(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -267,7 +288,7 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
         what = "splats" if args.out.suffix.lower() in formats["splats"] else "mesh"
     write = resolve("render.formats:writer")(args.out, "splats" if what == "splats" else "mesh")
     if what == "splats":
-        scene = workspace.load("train", args.name)
+        scene = resolve("render.edits:load_edited")(workspace, args.name, edits=args.edits)
         if not hasattr(scene, "at"):
             raise InputError(f"Scene {args.name} is no splats, and {args.out.suffix} holds nothing else.")
         content = scene.at(None)
@@ -283,10 +304,11 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
 
 def view(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Serve the viewer until Ctrl-C."""
-    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"))
+    serving = resolve("viewer.options:ServeOptions")
+    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"), serving)
     options, workspace = take(resolve("viewer.options:ViewOptions"), args), _existing(args.workspace)
     workspace.folder("train", options.name)
-    resolve("viewer.server:serve")(workspace.root, options)
+    resolve("viewer.server:serve")(workspace.root, options, take(serving, args))
 
 
 def _spawn_viewer(args: Any) -> Any:

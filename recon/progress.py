@@ -57,12 +57,19 @@ class _Bar:
 
 
 class _Lines:
-    """For logs: what is done, and an estimate from the mean speed so far, every SECONDS_BETWEEN_LINES."""
+    """For logs: what is done, and an estimate from the mean speed so far, every SECONDS_BETWEEN_LINES. What cannot say how much
+    is done is named as it begins.
+
+    The speed is that since the first step was done: kernels are compiled in it, and what an earlier run did counts as one.
+    """
 
     def __init__(self, console: Console, text: str, total: float | None) -> None:
         self._console, self._text, self._total = console, text, total
         self._done, self._detail = 0.0, ""
-        self._start = self._last = time.monotonic()
+        self._first: tuple[float, float] | None = None  # when the first step was done, and how much that was
+        self._last = time.monotonic()
+        if total is None:
+            console.print(escape(f"  {text}"), soft_wrap=True)
 
     def advance(self, amount: float = 1) -> None:
         self.update(self._done + amount)
@@ -72,14 +79,18 @@ class _Lines:
         self._done = done if done is not None else self._done
         self._detail = f": {text}" if text is not None else self._detail
         now = time.monotonic()
+        if self._first is None and self._done > 0:
+            self._first = (now, self._done)
         if now - self._last < SECONDS_BETWEEN_LINES:
             return
         self._last = now
         share = ""
         if self._total:
-            fraction = min(1.0, self._done / self._total)
-            rest = (now - self._start) * (1 - fraction) / fraction if fraction > 0 else None
-            share = f" {fraction:.0%}" + (f", about {_duration(rest)} left" if rest is not None else "")
+            share = f" {min(1.0, self._done / self._total):.0%}"
+            when, before = self._first or (now, self._done)
+            if self._done > before:
+                rest = (now - when) * max(0.0, self._total - self._done) / (self._done - before)
+                share += f", about {_duration(rest)} left"
         self._console.print(escape(f"  {self._text}{self._detail}{share}"), soft_wrap=True)
 
 

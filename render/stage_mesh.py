@@ -22,7 +22,7 @@ from recon.job import Job
 from recon.mesh import Mesh, area, save_mesh, some_surface, without_unused
 from recon.mesh.clean import clean, drop_small_parts, is_closed
 from recon.mesh.fill import extent, fill_holes
-from recon.mesh.loops import holes
+from recon.mesh.loops import Holes, holes
 from recon.mesh.marching import extract
 from recon.mesh.options import MeshOptions
 from recon.mesh.poisson import poisson
@@ -150,6 +150,7 @@ def _write(mesh: Mesh, cleaned: Arrays, voxel: float, unseen: float, job: Job) -
             "faces": len(mesh.faces),
             "vertices": len(mesh.xyz),
             "holes": found.loops,
+            "open_borders": len(found.open_lengths),
             "filled": became["filled"],
             "area": size,
             "voxel": voxel,
@@ -158,14 +159,25 @@ def _write(mesh: Mesh, cleaned: Arrays, voxel: float, unseen: float, job: Job) -
             "texture": 0 if mesh.texture is None else int(max(mesh.texture.shape)),
         }
     )
+    if not closed:
+        job.warn(open_surface(found, became["filled"], unit))
+    return Surface(mesh, voxel, size, found, closed, unseen)
+
+
+def open_surface(found: Holes, filled: int, unit: str) -> str:
+    """What is left open, in words."""
+    parts = []
     if found.loops:
         x, y, z = found.centers[0]
-        job.warn(
-            f"the surface is open: {found.loops} borders or holes are left ({became['filled']} were closed), the longest "
-            f"{found.lengths[0]:.3g} {unit} around, near ({x:.3g}, {y:.3g}, {z:.3g}). holes.json lists them; a larger "
-            "--fill-holes closes larger ones."
+        parts.append(
+            f"{found.loops} holes are left ({filled} were closed), the longest {found.lengths[0]:.3g} {unit} around, near "
+            f"({x:.3g}, {y:.3g}, {z:.3g}); a larger --fill-holes closes larger ones"
         )
-    return Surface(mesh, voxel, size, found, closed, unseen)
+    if len(found.open_lengths):
+        parts.append(
+            f"it ends at {len(found.open_lengths)} borders, {found.open_lengths.sum():.3g} {unit} long together"
+        )
+    return f"the surface is open: {'. And '.join(parts)}. holes.json lists them."
 
 
 def _unit(world: World) -> str:

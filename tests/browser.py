@@ -39,11 +39,17 @@ def wait_for(found: Callable[[], Any]) -> Any:
 class FakeBrowser:
     """A connected client. Collects what it is told; says where it looks from."""
 
-    def __init__(self, port: int, origin: str | None = None) -> None:
+    def __init__(self, port: int, origin: str | None = None, headers: dict[str, str] | None = None) -> None:
         self.messages: list[dict[str, Any]] = []
         self.closed = False
         protocol = f"viser-v{viser.__version__}"
-        self._socket = connect(f"ws://127.0.0.1:{port}", subprotocols=[protocol], origin=origin, max_size=None)  # type: ignore[arg-type]
+        self._socket = connect(
+            f"ws://127.0.0.1:{port}",
+            subprotocols=[protocol],  # type: ignore[list-item]
+            origin=origin,  # type: ignore[arg-type]
+            additional_headers=headers,
+            max_size=None,
+        )
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.page_site import browser, page_built, site, truth_workspace
+
+__all__ = ["browser", "datasets", "page_built", "site", "truth_workspace"]
+
 
 @pytest.fixture(scope="session")
 def datasets() -> Path:

@@ -97,7 +97,9 @@ def photo_of(index: int) -> NDArray[np.float32]:
 def write_stage(folder: Path, **record: object) -> None:
     """A stage.json, as far as readers look at it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "stage.json", {"stage": folder.name, "warnings": [], "metrics": {}, "options": {}, **record})
+    made = {"key": folder.name, "result": folder.name, "version": 1, "inputs": {}, "wall_seconds": 0.0}
+    empty = {"stage": folder.name, "warnings": [], "metrics": {}, "options": {}}
+    write_json(folder / "stage.json", empty | made | record)
 
 
 def write_sparse_stage(root: Path, stage: str, model: SparseModel) -> None:
@@ -105,6 +107,7 @@ def write_sparse_stage(root: Path, stage: str, model: SparseModel) -> None:
     write_colmap(model, root / stage / "sparse", ".png")
     write_json(root / stage / "world.json", model.world.to_json())
     if stage == "sfm":
+        write_json(root / "sfm" / "sfm.json", {"left_out": [], "time": None, "world": World().to_json()})
         for i, name in enumerate(model.names):
             write_photo(root / "sfm" / "images" / f"{name}.png", photo_of(i))
     write_stage(root / stage)

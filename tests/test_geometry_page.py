@@ -210,7 +210,7 @@ def test_units_are_said(tmp_path: Path, place: Room) -> None:
     assert "scene unitsunit of length: the true scale is not known" in texts["arbitrary"][0]
     assert "15.4 m²area" in texts["metric"][0] and "15.4 square scene unitsarea" in texts["arbitrary"][0]
     assert "25.0 %of the triangles no photo sees" in texts["metric"][0] and "432triangles" in texts["metric"][0]
-    assert "The longest, m" in texts["metric"][0] and "The longest, scene units" in texts["arbitrary"][0]
+    assert "Their length, m" in texts["metric"][0] and "Their length, scene units" in texts["arbitrary"][0]
     assert re.search(r"z [\d.]+ m\b", texts["metric"][1]) and "scene units" not in texts["metric"][1]
     assert re.search(r"[\d.]+ scene units", texts["arbitrary"][1])
     assert length(0.0174, METRIC) == ("17.4", "mm") and length(0.0174, World()) == ("0.0174", "scene units")

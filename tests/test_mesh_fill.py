@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from recon.mesh.patch import triangulate
 from recon.mesh.poisson import poisson
 from recon.mesh.volume import build_volume
 from recon.mesh.worth import worth_of_vertices
-from tests.mesh_scenes import cameras_around, exact_views, sphere_t
+from tests.mesh_scenes import cameras_around, cube, exact_views, sphere_t
 
 VOXEL = 0.06
 
@@ -108,12 +109,27 @@ def test_a_window_that_photos_look_through_stays_open():
 
 def test_holes_are_told_longest_first_with_their_place():
     xyz, faces = grid()
-    faces = faces[~cut_square(xyz, faces, 0.5, 0.25, 0.26)]
-    told = holes(xyz, faces).to_json()
-    assert told["count"] == 2
-    outline, hole = told["largest"]  # type: ignore[misc]
-    assert outline["length"] == pytest.approx(8) and outline["area"] == pytest.approx(4)
-    assert hole["at"] == pytest.approx([0.5, 0.25, 0], abs=0.05) and hole["area"] == pytest.approx(0.25)
+    faces = faces[~cut_square(xyz, faces, 0.5, 0.25, 0.26) & ~cut_square(xyz, faces, -0.5, 0, 0.16)]
+    told: Any = holes(xyz, faces).to_json()
+    assert told["count"] == 2 and told["total_length"] == pytest.approx(2 + 2 / 3)
+    larger, smaller = told["largest"]
+    assert larger["at"] == pytest.approx([0.5, 0.25, 0], abs=0.05) and larger["area"] == pytest.approx(0.25)
+    assert smaller["at"] == pytest.approx([-0.5, 0, 0], abs=0.05)
+    assert told["open_borders"]["longest"] == pytest.approx([8])  # where the sheet ends is no hole in it
+
+
+def test_where_a_surface_ends_is_told_from_its_holes(ball):
+    xyz, faces = ball
+    z = xyz[faces].mean(1)[:, 2]
+    for kept, count, ends in ((z < 0.9, 1, 0), (z < 0, 0, 1), (z < -0.5, 0, 1), (np.abs(z) < 0.2, 1, 1)):
+        found = holes(xyz, faces[kept])  # a small hole; a cup; a dish; a belt: one of its rims is taken for its end
+        assert (found.loops, len(found.open_lengths)) == (count, ends)
+    room, walls = cube(12)[:2]
+    inward = walls[:, ::-1][room[walls].mean(1)[:, 2] < 0.79]  # walls and a floor from inside, open at the top
+    middle = room[inward].mean(1)
+    door = (middle[:, 0] > 0.79) & (np.abs(middle[:, 1:]).max(1) < 0.3)
+    found = holes(room, inward[~door])
+    assert found.centers == pytest.approx(np.array([[0.8, 0, 0]]), abs=0.05) and len(found.open_lengths) == 1
 
 
 def test_a_border_that_touches_itself_is_two_loops():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from recon.mesh import Mesh
 from recon.mesh.levelling import nodes_of, seam_offsets, smooth_vertices
 from recon.mesh.picture import picture
 from recon.mesh.texture import paint
-from recon.mesh.view_choice import candidates, choose
+from recon.mesh.view_choice import SPOTS, Choice, candidates, choose, without_strangers
 from tests.mesh_scenes import (
     SIDE_COLOURS,
     SIDES,
@@ -21,6 +23,9 @@ from tests.mesh_scenes import (
 )
 
 VOXEL = 0.05
+MAGENTA = (255, 0, 255)
+PARTS = ("cam_from_world", "K", "size")
+"""Of Cameras."""
 
 
 def colours_of_sides(mesh: Mesh, side: np.ndarray) -> np.ndarray:
@@ -95,3 +100,45 @@ def test_each_triangle_takes_a_photo_that_sees_it():
     assert (np.einsum("fi,fi->f", toward, SIDES[side]) > 0.9).all()  # in front of its side
     pairs = np.array([len(np.unique(label[side == s])) for s in range(6)])
     assert pairs.max() <= 3  # patches, not confetti
+
+
+def test_what_one_photo_alone_shows_is_not_painted_onto_the_surface(monkeypatch):
+    """A magenta bar stands before the cube in one photo, which is the nearest of four for its side."""
+    xyz, faces, side = cube()
+    rings = [cameras_around(distance) for distance in (2.6, 2.8, 3.0, 3.2)]
+    photos = photos_of_cube(
+        cameras=replace(rings[0], **{n: np.concatenate([getattr(r, n) for r in rings]) for n in PARTS})
+    )
+    label = choose(candidates(xyz, faces, photos, 0.02, Quiet()), faces)
+    best = int(np.bincount(label[side == 0]).argmax())
+    photos.images[best] = photos.images[best].copy()
+    middle = photos.images[best].shape[1] // 2
+    photos.images[best][:, middle + 2 : middle + 8] = MAGENTA
+    mesh = Mesh(xyz, faces, np.zeros((len(xyz), 3), np.uint8))
+
+    def magenta() -> float:
+        texture = paint(mesh, photos, 0.02, 256, Quiet()).mesh.texture
+        assert texture is not None
+        return float((np.abs(texture.astype(int) - MAGENTA).max(-1) < 60).mean())
+
+    assert magenta() < 0.0005
+    monkeypatch.setattr("recon.mesh.texture.without_strangers", lambda choice, gain: choice)
+    assert magenta() > 0.005
+
+
+def test_strangers_differ_from_most_of_three_photos_or_more_in_some_spot():
+    rows = [[90, 200, 0], [90, 200, 92], [60, 90, 140], [90, 90, 94]]  # the first is seen in two photos only
+    colour = np.repeat(np.array(rows, np.uint8)[:, :, None, None], SPOTS, 2).repeat(3, 3)
+    view = np.array([[0, 1, -1]] + [[0, 1, 2]] * 3, np.int32)
+    nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.uint8))
+    choice = Choice(view, np.where(view >= 0, 8, 0).astype(np.float32), colour, nothing)
+    same = np.ones((3, 3), np.float32)
+
+    def lowered(choice: Choice, gain: np.ndarray) -> list[list[bool]]:
+        return (without_strangers(choice, gain).score < choice.score).tolist()
+
+    none = [False] * 3
+    assert lowered(choice, same) == [none, [False, True, False], none, none]
+    assert lowered(choice, same * np.array([[1], [0.45], [1]], np.float32))[1] == none  # its exposure explains it
+    colour[3, 0, 2, 1] = 160
+    assert lowered(choice, same)[3] == [True, False, False]

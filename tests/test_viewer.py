@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from tests.fabricate import (
 from viewer import live
 from viewer.live import Watch
 from viewer.options import ViewOptions
-from viewer.painter import SHARE_WHILE_TRAINING, Painter
+from viewer.painter import Painter
 from viewer.panel import state_lines
 from viewer.pictures import (
     BACKGROUND,
@@ -47,6 +48,7 @@ from viewer.pictures import (
     true_depth,
     true_image,
 )
+from viewer.queue import SHARE
 
 QUICK = ViewOptions(port=0, rest_long_side=32, device="cpu")
 
@@ -249,32 +251,34 @@ def test_painter_draws_one_at_a_time_and_the_newest_wish() -> None:
     assert not painter._thread.is_alive() and "late" not in drawn
 
 
-def test_painter_leaves_the_machine_to_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_painter_waits_for_its_share_of_the_cpu_while_a_training_runs() -> None:
+    """Its clocks are ours: a picture that cost 30 CPU seconds is followed by none until those have been earned."""
     import numba
 
-    rests: list[float] = []
-    threads: list[int] = []
-    monkeypatch.setattr(Painter, "_rest", lambda self, seconds: rests.append(seconds))
-    painter = Painter()
-    work = threading.Event()
-    spent: list[float] = []
+    now, cpu, threads = [0.0], [0.0], []
+    painter = Painter(lambda: now[0], lambda: cpu[0])
 
     def draw() -> None:
-        import time
-
-        start = time.monotonic()
-        work.wait(0.05)
+        cpu[0] += 30.0
         threads.append(numba.get_num_threads())
-        spent.append(time.monotonic() - start)
 
     try:
         painter.training = True
         painter.ask("a", draw)
-        wait_for(lambda: rests)
-        painter.training = False
+        wait_for(lambda: threads)
+        earned = 30.0 / (SHARE * painter.budget.cores)
+        now[0] += 0.9 * earned
         painter.ask("b", draw)
+        painter.ask("c", lambda: threads.append(-1))
+        time.sleep(0.05)
+        assert len(threads) == 1
+        now[0] += 0.2 * earned
+        painter.ask("d", lambda: None)
         wait_for(lambda: len(threads) == 2)
+        painter.training = False
+        painter.ask("e", draw)
+        wait_for(lambda: len(threads) == 4)
     finally:
         painter.stop()
-    assert threads[0] == 1 and threads[1] == numba.config.NUMBA_NUM_THREADS
-    assert len(rests) == 1 and rests[0] >= 0.999 * spent[0] * (1 / SHARE_WHILE_TRAINING - 1)
+    assert threads[:2] == [1, 1] and numba.config.NUMBA_NUM_THREADS in threads[2:]  # type: ignore[attr-defined]
+    assert painter.budget.pictures >= 2 and painter.budget.drawn == 60

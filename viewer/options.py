@@ -33,6 +33,39 @@ class ViewOptions:
 
 
 @dataclass(frozen=True)
+class ServeOptions:
+    """Who may come in, and how; for everything that is served."""
+
+    port: int = 8080
+    """Port on 127.0.0.1, or the next free one. 0: any free port."""
+    host: str | None = None
+    """Let other devices in: an address of this machine, or 0.0.0.0 for all it has. They need the token in the printed
+    address. Without it: this machine only, and no token."""
+    tls: bool = False
+    """https with a certificate of recon's own making: headsets allow VR over https alone. The browser warns once; compare
+    the fingerprint it shows with the printed one."""
+    tls_cert: Path | None = None
+    """https with a certificate that you have: PEM, its chain after it."""
+    tls_key: Path | None = None
+    """The private key of --tls-cert, PEM, when the certificate's file does not hold it too."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InputError(f"--port {self.port} is no port: expected 0 to 65535.")
+        if self.host is not None and not self.host.strip():
+            raise InputError("--host is empty: expected an address of this machine, or 0.0.0.0 for all it has.")
+        if self.tls and self.tls_cert is not None:
+            raise InputError("--tls makes a certificate and --tls-cert brings one. Give one of the two.")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise InputError("--tls-key is the key of a certificate: give it together with --tls-cert FILE.")
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is https."""
+        return self.tls or self.tls_cert is not None
+
+
+@dataclass(frozen=True)
 class RenderOptions:
     """What is filmed, and how it is written."""
 
@@ -101,3 +134,40 @@ class RenderOptions:
             yield "--supersample", "with --kind depth, where averages are no depths"
         if self.codec != "auto" and self.video is not None and self.video.suffix.lower() != ".mp4":
             yield "--codec", "for frames"
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """What a published page holds, and for which device."""
+
+    name: str = "main"
+    """Which scene of this workspace: several live side by side."""
+    target: Literal["web", "phone", "quest3", "desktop"] = "web"
+    """Device that the page is made for: it decides how many splats, and how simple their colours (viewer/targets.py)."""
+    title: str | None = None
+    """Title of the page; without one, the workspace folder's name."""
+    splats: int | None = None
+    """Most splats to publish instead of the target's number; beyond that number the page streams them. 0: all."""
+    sh_degree: int | None = None
+    """Degree of the colours' dependence on direction, 0 to 3, instead of the target's."""
+    polish: int = 128
+    """Steps of a short training against the full scene's own renders, where the scene had to be made simpler. 0: none."""
+    mesh: bool = True
+    """Publish the mesh, too, where there is one."""
+    photos: bool = False
+    """Publish the photos, too, and their names: undistorted, without metadata, what masks hide left grey."""
+    photo_side: int = 1600
+    """Longer side of a published photo at most, pixels."""
+    measure: Literal["auto", "yes", "no"] = "auto"
+    """Open the page in a browser without a window and write times and memory into the manifest. auto: where playwright and a
+    Chromium are there."""
+
+    def __post_init__(self) -> None:
+        for flag, value, low, high in (
+            ("splats", self.splats, 0, 10**9),
+            ("sh-degree", self.sh_degree, 0, 3),
+            ("polish", self.polish, 0, 10**5),
+            ("photo-side", self.photo_side, 16, 16384),
+        ):
+            if value is not None and not low <= value <= high:
+                raise InputError(f"--{flag} {value} is out of range: expected {low} to {high}.")

@@ -1,6 +1,7 @@
 """One thread that draws pictures for all clients: rest images, comparisons, thumbnails. One at a time, the newest wish wins.
 
-While a training is running it keeps to one thread and to a small share of the time, so that watching does not slow the training.
+While a training is running it keeps to one thread and to a small share of the CPU (queue.py), so that watching does not slow
+the training.
 """
 
 from __future__ import annotations
@@ -11,45 +12,39 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 
-SHARE_WHILE_TRAINING = 0.1
-"""Of one thread's time."""
-LONGEST_REST = 6.0
-"""Seconds: the first picture may take long, because kernels are compiled for it."""
+from viewer.queue import Budget, Desk
+
 NICE = 10
 """Niceness of the drawing thread: whatever else the machine does comes first."""
 
 log = logging.getLogger("recon.viewer")
 
 
-@dataclass(frozen=True)
-class _Wish:
-    due: float
-    draw: Callable[[], None]
-
-
 class Painter:
-    """A queue with one place for each key. `training` may be set from any thread."""
+    """A queue and the thread that works it off. `training` may be set from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, cpu: Callable[[], float] = time.process_time
+    ) -> None:
         self.training = False
-        self._wishes: dict[Hashable, _Wish] = {}
+        self._clock, self._cpu = clock, cpu
+        self._desk = Desk()
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="recon-painter", daemon=True)
         self._thread.start()
 
     def ask(self, key: Hashable, draw: Callable[[], None], delay: float = 0.0) -> None:
-        """Call draw() after `delay` seconds, unless another wish of the same key replaces it before."""
+        """Call draw() after `delay` seconds, unless another wish of the same key replaces it before. Keys: (client, what)."""
         with self._changed:
-            self._wishes[key] = _Wish(time.monotonic() + delay, draw)
+            self._desk.queue.ask(key, draw, self._clock() + delay)
             self._changed.notify()
 
     def forget(self, matches: Callable[[Hashable], bool]) -> None:
         """Drop the wishes whose key matches."""
         with self._changed:
-            self._wishes = {key: wish for key, wish in self._wishes.items() if not matches(key)}
+            self._desk.queue.forget(matches)
 
     def stop(self) -> None:
         """End the thread after the picture it is drawing."""
@@ -58,14 +53,18 @@ class Painter:
             self._changed.notify()
         self._thread.join(timeout=2)
 
+    @property
+    def budget(self) -> Budget:
+        """What pictures and the whole process took while a training ran."""
+        return self._desk.budget
+
     def _next(self) -> Callable[[], None] | None:
-        """Wait for the wish that is due first; None when stopped."""
+        """Wait for a wish that is due and may be paid for; None when stopped."""
         with self._changed:
             while not self._stopped:
-                key = min(self._wishes, key=lambda k: self._wishes[k].due, default=None)
-                wait = None if key is None else self._wishes[key].due - time.monotonic()
-                if key is not None and wait is not None and wait <= 0:
-                    return self._wishes.pop(key).draw
+                draw, wait = self._desk.turn(self._clock(), self._cpu(), self.training)
+                if draw is not None:
+                    return draw
                 self._changed.wait(wait)
             return None
 
@@ -74,21 +73,13 @@ class Painter:
             with contextlib.suppress(OSError):
                 os.nice(NICE)  # on Linux of this thread alone
         while (draw := self._next()) is not None:
-            start = time.monotonic()
+            start = self._cpu()
             limit_threads(1 if self.training else None)
             try:
                 draw()
             except Exception:
                 log.exception("a picture could not be drawn")
-            if self.training:
-                self._rest(min(LONGEST_REST, (time.monotonic() - start) * (1 / SHARE_WHILE_TRAINING - 1)))
-
-    def _rest(self, seconds: float) -> None:
-        """Leave the machine to the training, but for stop()."""
-        end = time.monotonic() + seconds
-        with self._changed:
-            while not self._stopped and (left := end - time.monotonic()) > 0:
-                self._changed.wait(left)
+            self.budget.paid(self._cpu() - start)
 
 
 def limit_threads(count: int | None) -> None:

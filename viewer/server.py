@@ -1,13 +1,18 @@
-"""`recon view`: a workspace in the browser, finished or still at work. Loopback only; it reads, and writes nothing.
+"""`recon view`: a workspace in the browser, finished or still at work. It reads, and writes nothing. Loopback only: others
+come in through the door of proxy.py.
 
 One thread polls the workspace while somebody looks; one thread draws (painter.py); viser's threads carry clicks and cameras.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 import logging
+import secrets
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,51 +20,78 @@ from urllib.parse import urlsplit
 
 from recon.errors import MissingPart, WorkspaceError
 from recon.wording import command
-from viewer.options import ViewOptions
+from viewer.addresses import LOCAL_NAMES, host_of
+from viewer.options import ServeOptions, ViewOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import viser
 
+    from viewer.door import Door
     from viewer.live import Snapshot
     from viewer.session import Session
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 1.0
-LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
-"""Hosts that a page may come from, and be addressed to."""
 
 __all__ = ["ViewOptions", "Viewer", "serve"]
 
 log = logging.getLogger("recon.viewer")
 
 
-def serve(workspace_root: Path, options: ViewOptions) -> None:
-    """Serve the viewer until Ctrl-C. Raises WorkspaceError when there is no such folder, MissingPart without viser."""
+def serve(workspace_root: Path, options: ViewOptions, access: ServeOptions | None = None) -> None:
+    """Serve the viewer until Ctrl-C: with `access` to others too, or over https. Raises WorkspaceError when there is no such
+    folder, MissingPart without viser, InputError when an address, port or certificate cannot be had.
+    """
     from recon.progress import TerminalProgress
 
-    with Viewer(workspace_root, options) as viewer:
-        TerminalProgress().say(f"viewer  {viewer.url}   (Ctrl-C ends it)")
+    with contextlib.ExitStack() as stack:
+        progress = TerminalProgress()
+        if access is None or (access.host is None and not access.secure):
+            url = stack.enter_context(Viewer(workspace_root, options)).url
+            progress.say(f"viewer  {url}   (Ctrl-C ends it)")
+        else:
+            from viewer.door import announce
+
+            door = stack.enter_context(shared_viewer(workspace_root, options, access))
+            url = door.url
+            announce(door, "viewer", progress)
         if options.open_browser:
             import webbrowser
 
-            webbrowser.open(viewer.url)
+            webbrowser.open(url)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             return
 
 
+@contextlib.contextmanager
+def shared_viewer(workspace_root: Path, options: ViewOptions, access: ServeOptions) -> Iterator[Door]:
+    """A running viewer behind a door. Raises as `serve` does."""
+    from viewer.proxy import proxy
+
+    secret = secrets.token_urlsafe(32)
+    with (
+        Viewer(workspace_root, replace(options, port=0), secret) as viewer,
+        proxy(viewer.port, secret, access) as door,
+    ):
+        yield door
+
+
 class Viewer:
     """A running viewer; a context manager."""
 
-    def __init__(self, workspace_root: Path, options: ViewOptions) -> None:
+    def __init__(self, workspace_root: Path, options: ViewOptions, secret: str | None = None) -> None:
+        """With a `secret`, only connections that bring it are shown anything: those of our door."""
         if not workspace_root.is_dir():
             example = command("recon", "run", "INPUT", "-w", workspace_root)
             raise WorkspaceError(f"{workspace_root} is no folder. `{example}` makes a workspace there.")
         from viewer.live import Watch
         from viewer.painter import Painter
 
-        self._root, self._options = workspace_root, options
+        self._root, self._options, self._secret = workspace_root, options, secret
         self._watch = Watch(workspace_root, options.name, pick_device(options.device))
         self._sessions: dict[int, Session] = {}
         self._look = threading.Event()
@@ -107,8 +139,11 @@ class Viewer:
     def _connected(self, client: viser.ClientHandle) -> None:
         from viewer.session import Session
 
-        if not comes_from_here(self.server, client.client_id):
-            log.warning("a page of another site tried to look at the workspace, and was shown nothing")
+        refuse_uploads(client)
+        if not comes_from_here(self.server, client.client_id, self._secret):
+            log.warning(
+                "a page of another site, or another user, tried to look at the workspace, and was shown nothing"
+            )
             return
         title = (self._root.resolve().name, self._options.name)
         self._sessions[client.client_id] = Session(client, self.painter, title, self._options.rest_long_side)
@@ -171,28 +206,39 @@ def start_server(port: int) -> viser.ViserServer:
     warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")  # a tab may close at any time
     with quiet():
         server = LocalServer(host=HOST, port=port, label="recon", verbose=False)
+    refuse_uploads(server)
     server.gui.main_panel.dock_right()
     server.gui.main_panel.set_width(340)
     server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, brand_color=(92, 154, 255))
     return server
 
 
-def comes_from_here(server: Any, client_id: int) -> bool:
+def comes_from_here(server: Any, client_id: int, secret: str | None = None) -> bool:
     """Whether a client's page was served by a loopback address: any web page may open a socket to this machine, and must
-    not see the photos. Other programs send no origin."""
+    not see the photos. Other programs send no origin. With a `secret`, the client must bring that too.
+    """
+    from viewer.proxy import SECRET_HEADER
+
     connection = server._websock_server._live_connections.get(client_id)
     if connection is None:
         return False
     headers = connection.request.headers
+    if secret is not None and not hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode()):
+        return False
     origin, host = headers.get("Origin"), headers.get("Host", "")
-    return urlsplit(f"//{host}").hostname in LOCAL_NAMES and (
-        origin is None or urlsplit(origin).hostname in LOCAL_NAMES
-    )
+    return host_of(host) in LOCAL_NAMES and (origin is None or urlsplit(origin).hostname in LOCAL_NAMES)
+
+
+def refuse_uploads(owner: Any) -> None:
+    """viser keeps in memory what a client sends for any element of its panel. Nothing here takes files."""
+    from viser import _messages
+
+    for kind in (_messages.FileTransferStartUpload, _messages.FileTransferPart):
+        owner.gui._websock_interface.unregister_handler(kind)
 
 
 def quiet() -> Any:
     """viser prints a panel of its own when it starts and stops."""
-    import contextlib
     import io
 
     return contextlib.redirect_stdout(io.StringIO())

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recon.geometry import World
 from recon.geometry_page.scores import Score
 from recon.mesh import Mesh
@@ -90,24 +93,32 @@ def head_figures(
             (number(len(surface.mesh.xyz)), "", "vertices"),
             (*length(surface.voxel, world), "spacing of the lattice (voxel)"),
             (digits(surface.area), square, "area of the surface"),
-            (number(surface.holes.loops), "", "holes and outer borders"),
+            (number(surface.holes.loops), "", "holes"),
             (percent(surface.unseen), "%", "of the triangles no photo sees: coloured from around"),
         ]
     return figures([item for item in items if item[0] != "–"])
 
 
 def holes_card(surface: Surface, world: World) -> str:
-    """Borders of the surface, longest first."""
-    total, unit = float(surface.holes.lengths.sum()), unit_of(world)
-    longest = [digits(float(v)) for v in surface.holes.lengths[:SHOWN_HOLES]]
-    more = f", and {surface.holes.loops - len(longest):,} shorter ones" if surface.holes.loops > len(longest) else ""
-    items = [("Closed", "yes" if surface.closed else "no: its border is where no photo measured a surface")]
-    items += [
-        ("Holes and outer borders", number(surface.holes.loops)),
-        (f"Their length, {unit}", digits(total)),
-        (f"The longest, {unit}", ", ".join(longest) + more if longest else "none"),
+    """Holes in the surface, longest first, and where it ends."""
+    found, unit = surface.holes, unit_of(world)
+    items = [
+        ("Closed", "yes" if surface.closed else "no: its borders are where no photo measured a surface"),
+        ("Holes", number(found.loops)),
+        (f"Their length, {unit}", _lengths(found.lengths)),
+        ("Open borders", f"{number(len(found.open_lengths))}: where a piece of the surface ends"),
+        (f"Their length, {unit}", _lengths(found.open_lengths)),
     ]
     return f'<div class="card" id="holes">{definitions(items)}</div>'
+
+
+def _lengths(lengths: NDArray[np.float64]) -> str:
+    """The sum, and the longest of them, which come first."""
+    if len(lengths) == 0:
+        return "none"
+    longest = ", ".join(digits(float(v)) for v in lengths[:SHOWN_HOLES])
+    more = f", and {len(lengths) - SHOWN_HOLES:,} shorter ones" if len(lengths) > SHOWN_HOLES else ""
+    return f"{digits(float(lengths.sum()))} ({longest}{more})"
 
 
 def agreement_text(worst: Score | None) -> str:

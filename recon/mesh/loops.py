@@ -1,4 +1,4 @@
-"""The borders of a surface as closed loops, and what is said about each."""
+"""The borders of a surface as closed loops, which of them are holes, and what is said about each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.kernels.jit import kernel
+from recon.mesh import face_normals
+from recon.mesh.clean import face_components
+
+ENDS = 0.5
+"""Cosine between what closes a loop and the surface beside it, up to which a part ends at its longest loop."""
 
 
 def opposites(faces: NDArray) -> NDArray[np.int64]:
@@ -83,18 +88,20 @@ def following_border(opposite):
 
 @dataclass(frozen=True)
 class Holes:
-    """The borders of a surface, longest first."""
+    """The borders of a surface: holes in it, and open borders, where it ends. Both longest first."""
 
     lengths: NDArray[np.float64]
-    """f64[H], around each, world units."""
+    """f64[H], around each hole, world units."""
     areas: NDArray[np.float64]
     """f64[H], that each encloses (of its flat shadow where that is largest), world units squared."""
     centers: NDArray[np.float64]
     """f64[H, 3], the mean of each one's edges, world."""
+    open_lengths: NDArray[np.float64]
+    """f64[O], of the open borders, world units."""
 
     @property
     def loops(self) -> int:
-        """How many."""
+        """How many holes."""
         return len(self.lengths)
 
     def to_json(self, most: int = 50, digits: int = 6) -> dict[str, object]:
@@ -111,15 +118,53 @@ class Holes:
                 }
                 for a, b, c in rows
             ],
+            "open_borders": {
+                "count": len(self.open_lengths),
+                "total_length": float(self.open_lengths.sum()),
+                "longest": [round(float(length), digits) for length in self.open_lengths[:20]],
+            },
         }
 
 
 def holes(xyz: NDArray, faces: NDArray) -> Holes:
     """The closed loops that the borders of the surface form."""
-    loops = border_loops(faces)
-    rows = np.array([measure(xyz[loop].astype(np.float64)) for loop in loops]).reshape(-1, 5)
-    rows = rows[np.argsort(-rows[:, 0], kind="stable")]
-    return Holes(rows[:, 0], rows[:, 1], rows[:, 2:])
+    points, loops = xyz.astype(np.float64), border_loops(faces)
+    rows = np.array([measure(points[loop]) for loop in loops]).reshape(-1, 5)
+    is_open = around_surface(points, faces, loops, rows[:, 0])
+    order = np.argsort(-rows[:, 0], kind="stable")
+    rows, is_open = rows[order], is_open[order]
+    return Holes(rows[~is_open, 0], rows[~is_open, 1], rows[~is_open, 2:], rows[is_open, 0])
+
+
+def around_surface(
+    points: NDArray[np.float64], faces: NDArray, loops: list[NDArray[np.int64]], lengths: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """bool[H]: loops that go around a piece of the surface, and not around a hole in it.
+
+    What closes a hole faces as the surface beside it does; what closes an outline faces the other way. The longest loop of a
+    part of the surface needs to be clearly a hole (ENDS): the rim of a cup, and the outline of walls and a floor, are not.
+    """
+    if not loops:
+        return np.zeros(0, bool)
+    part = np.zeros(len(points), np.int64)
+    part[faces.reshape(-1)] = np.repeat(face_components(faces), 3)
+    longest: dict[int, int] = {}
+    for i in np.argsort(lengths, kind="stable"):
+        longest[int(part[loops[i][0]])] = int(i)
+    n = max(len(points), 1)
+    ahead = (faces.astype(np.int64) * n + faces[:, [1, 2, 0]]).reshape(-1)
+    order = np.argsort(ahead, kind="stable")
+    normal = face_normals(points, faces)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
+    out = np.zeros(len(loops), bool)
+    for i, loop in enumerate(loops):
+        after = np.roll(loop, -1)
+        beside = normal[order[np.searchsorted(ahead, after * n + loop, sorter=order)] // 3]
+        edge = np.linalg.norm(points[after] - points[loop], axis=1, keepdims=True)
+        closing = np.cross(points[loop] - points[loop[0]], points[after] - points[loop[0]]).sum(0)
+        likeness = float(closing @ (beside * edge).sum(0)) / max(np.linalg.norm(closing) * edge.sum(), 1e-300)
+        out[i] = likeness <= (ENDS if longest[int(part[loop[0]])] == i else 0.0)
+    return out
 
 
 def measure(ring: NDArray[np.float64]) -> tuple[float, float, float, float, float]:

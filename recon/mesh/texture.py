@@ -19,12 +19,12 @@ from recon.mesh.clean import edges_of
 from recon.mesh.levelling import Nodes, gains, nodes_of, seam_offsets, smooth_vertices
 from recon.mesh.raster import Seen, in_camera, look
 from recon.mesh.unwrap import unwrap
-from recon.mesh.view_choice import Choice, candidates, choose
+from recon.mesh.view_choice import Choice, candidates, choose, without_strangers
 from recon.mesh.views import Photos
 
-EXPOSURE_VERTICES = 20_000
-"""Vertices, drawn at random, that exposures are compared at."""
 GREY = 0.5
+QUICK, MINUTES = 50_000, ", which takes a minute or more and shows no progress"
+"""Up to so many triangles unwrapping is quick, and what is said where it is not."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,17 @@ def paint(mesh: Mesh, photos: Photos, slack: float, texture_size: int, job: Job,
     slack: how far a point may lie behind what a photo sees there and still be taken for visible, world units.
     """
     choice = candidates(mesh.xyz, mesh.faces, photos, slack, job)
-    label = choose(choice, mesh.faces)
+    count = len(photos.cameras)
+    gain = _exposures(choice, count) if exposure else np.ones((count, 3), np.float32)
+    label = choose(without_strangers(choice, gain), mesh.faces)
     nodes = nodes_of(mesh.faces, label, len(mesh.xyz))
-    colour, gain = _sampled(mesh, photos, choice, nodes, job, exposure)
+    colour = _sampled(mesh, photos, nodes, gain, job)
     rgb = _vertex_colours(mesh, nodes, colour)
     mesh = replace(mesh, rgb=to_bytes(rgb), uv=None, texture=None)
     unseen = float((label < 0).mean()) if len(label) else 0.0
     if texture_size == 0 or len(mesh.faces) == 0:
         return Painted(mesh, unseen, gain)
-    with job.task("unwrapping the surface"):
+    with job.task(f"unwrapping {len(mesh.faces):,} triangles{MINUTES if len(mesh.faces) > QUICK else ''}"):
         uv, size = unwrap(mesh.xyz, mesh.faces, texture_size)
     offsets = seam_offsets(nodes, colour, smooth_vertices(mesh.xyz, mesh.faces))
     texture = _bake(mesh, uv, size, photos, label, nodes, offsets, gain, rgb, job)
@@ -89,31 +91,25 @@ def sampled(image: NDArray[np.uint8], u: NDArray[np.float32], v: NDArray[np.floa
     return out
 
 
-def _sampled(
-    mesh: Mesh, photos: Photos, choice: Choice, nodes: Nodes, job: Job, exposure: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colours f32[M, 3] of all nodes in their photos, gains applied, and the gains f32[N, 3]."""
+def _exposures(choice: Choice, count: int) -> NDArray[np.float32]:
+    """f32[N, 3], the gains of `count` photos."""
+    view, vertex, rgb = choice.compared
+    return gains(view, vertex, rgb.astype(np.float32) / 255, count)
+
+
+def _sampled(mesh: Mesh, photos: Photos, nodes: Nodes, gain: NDArray, job: Job) -> NDArray[np.float32]:
+    """Colours f32[M, 3] of all nodes in their photos, gains applied."""
     import cv2
 
-    count = len(photos.cameras)
-    some = np.random.default_rng(0).permutation(len(mesh.xyz))[:EXPOSURE_VERTICES]
-    colour, shared = np.zeros((len(nodes.vertex), 3), np.float32), []
-    with job.task("comparing the photos' exposure", total=count) as task:
-        for i in range(count):
+    colour = np.zeros((len(nodes.vertex), 3), np.float32)
+    with job.task("comparing the photos' colours", total=len(photos.cameras)) as task:
+        for i in range(len(photos.cameras)):
             mine = nodes.of_view(i)
-            compared = some[choice.vertices_seen(i, len(mesh.xyz))[some]]
-            if len(mine) or len(compared):
+            if len(mine):
                 image: Any = cv2.blur(photos.read(i)[0], (3, 3))
                 colour[mine] = colours_at(photos.cameras[i], image, mesh.xyz[nodes.vertex[mine]])
-                shared.append(
-                    (np.full(len(compared), i), compared, colours_at(photos.cameras[i], image, mesh.xyz[compared]))
-                )
             task.advance()
-    gain = np.ones((count, 3), np.float32)
-    if exposure and shared:
-        view, vertex, rgb = (np.concatenate([part[i] for part in shared]) for i in range(3))
-        gain = gains(view, vertex, rgb, count)
-    return colour * gain[nodes.view], gain
+    return colour * gain[nodes.view]
 
 
 def _vertex_colours(mesh: Mesh, nodes: Nodes, colour: NDArray) -> NDArray[np.float32]:

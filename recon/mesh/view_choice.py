@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,15 @@ EDGE_PENALTY = 0.02
 COHERENCE = 0.5
 """What each neighbour of the same photo is worth, as a difference of log scores."""
 ROUNDS = 12
+COMPARED = 20_000
+"""Vertices, drawn at random, that exposures are compared at."""
+SPOTS = 4
+"""Of a triangle, whose colours are compared between photos."""
+LEAST_ALIKE, FARTHEST, SPREADS, STRANGE_PENALTY = 3, 0.1, 4.0, 0.02
+"""Of so many photos of a triangle or more, one shows something else (a highlight, or what stands before the surface and is
+missing from it) that differs in a spot from their median by more than this (of 0..1, in any channel), and by more than so
+many times what they usually do.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,22 +41,23 @@ class Choice:
     """i32[F, CANDIDATES], photos by falling score, -1 where there are fewer."""
     score: NDArray[np.float32]
     """f32[F, CANDIDATES], pixels that the triangle covers in the photo, times the cosine it is seen at."""
-    seen: NDArray[np.uint8]
-    """u8[N, ceil(V / 8)], bits of the vertices that each photo sees."""
-
-    def vertices_seen(self, view: int, count: int) -> NDArray[np.bool_]:
-        """bool[count]: the vertices that one photo sees."""
-        return np.unpackbits(self.seen[view], count=count).astype(bool)
+    colour: NDArray[np.uint8]
+    """u8[F, CANDIDATES, SPOTS, 3], of some spots of the triangle in each, as the photo has it."""
+    compared: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
+    """Photo i64[S], vertex i64[S] and its colour there u8[S, 3], of some vertices in every photo that sees them."""
 
 
 def candidates(xyz: NDArray, faces: NDArray, photos: Photos, slack: float, job: Job) -> Choice:
     """Score every photo for every triangle. `slack`: how far a point may lie behind what its pixel sees, world units."""
+    import cv2
+
     cameras, normal = photos.cameras, face_normals(xyz, faces)
     middle = xyz[faces].mean(1, dtype=np.float64)
     double = np.linalg.norm(normal, axis=1)
     view = np.full((len(faces), CANDIDATES), -1, np.int32)
     best = np.zeros((len(faces), CANDIDATES), np.float32)
-    seen = np.zeros((len(cameras), -(-len(xyz) // 8)), np.uint8)
+    colour = np.zeros((len(faces), CANDIDATES, SPOTS, 3), np.uint8)
+    some, compared = np.random.default_rng(0).permutation(len(xyz))[:COMPARED], []
     with job.task("looking which photo sees what", total=len(cameras)) as task:
         for i in range(len(cameras)):
             camera = cameras[i]
@@ -60,22 +70,52 @@ def candidates(xyz: NDArray, faces: NDArray, photos: Photos, slack: float, job: 
             pixels = 0.5 * double * np.maximum(cosine, 0) * (camera.K[0, 0, 0] / np.maximum(z, 1e-9)) ** 2
             score = np.where(corner[faces].all(1) & (cosine > 0.1), pixels * cosine, 0)
             score = score * _beside_an_edge(camera, drawn.z, middle, slack)
-            usable = photos.read(i)[1]
+            image, usable = photos.read(i)
+            image = cv2.blur(image, (3, 3))
             score = score if usable is None else score * _at(camera, usable, middle)
             front = np.zeros(len(xyz), bool)
             front[faces[cosine > 0.1].ravel()] = True
-            seen[i] = np.packbits(corner & front)
-            _enter(view, best, i, score.astype(np.float32))
+            vertex = some[(corner & front)[some]]
+            compared.append((np.full(len(vertex), i), vertex, _at(camera, image, xyz[vertex])))
+            rows = np.flatnonzero(score > best[:, -1])
+            spots = _at(camera, image, _spots(xyz, faces[rows]).reshape(-1, 3)).reshape(-1, SPOTS, 3)
+            view[rows, -1], best[rows, -1], colour[rows, -1] = i, score[rows], spots
+            _sort(rows, view, best, colour)
             task.advance()
-    return Choice(view, best, seen)
+    which, vertex, rgb = (np.concatenate([part[k] for part in compared]) for k in range(3))
+    return Choice(view, best, colour, (which, vertex, rgb))
 
 
-def _enter(view: NDArray, best: NDArray, index: int, score: NDArray) -> None:
-    """Put photo `index` where it belongs in the candidates of each triangle."""
-    rows = np.flatnonzero(score > best[:, -1])
-    best[rows, -1], view[rows, -1] = score[rows], index
-    order = np.argsort(-best[rows], axis=1, kind="stable")
-    best[rows], view[rows] = np.take_along_axis(best[rows], order, 1), np.take_along_axis(view[rows], order, 1)
+def _spots(xyz: NDArray, faces: NDArray) -> NDArray[np.float32]:
+    """f32[F, SPOTS, 3]: the middle of each triangle, and halfway from there to its corners."""
+    corner = xyz[faces]
+    middle = corner.mean(1, keepdims=True)
+    return np.concatenate([middle, 0.5 * (middle + corner)], 1)
+
+
+def _sort(rows: NDArray, view: NDArray, score: NDArray, colour: NDArray) -> None:
+    """Bring the candidates of some triangles into the order of their scores, in place."""
+    order = np.argsort(-score[rows], axis=1, kind="stable")
+    for table in (view, score):
+        table[rows] = np.take_along_axis(table[rows], order, 1)
+    colour[rows] = np.take_along_axis(colour[rows], order[:, :, None, None], 1)
+
+
+def without_strangers(choice: Choice, gain: NDArray[np.float32]) -> Choice:
+    """The same with the scores of photos lowered that do not show what the others of the triangle show. gain: f32[N, 3].
+
+    After the check of photo-consistency of Waechter et al., Let there be color, ECCV 2014, with medians for its Gaussians.
+    """
+    known = choice.view >= 0
+    enough = known.sum(1) >= LEAST_ALIKE
+    colour = choice.colour[enough].astype(np.float32) / 255 * gain[choice.view[enough]][:, :, None]
+    colour[~known[enough]] = np.nan
+    off = np.abs(colour - np.nanmedian(colour, 1, keepdims=True)).max(3)
+    usual = np.nanmedian(off, 1, keepdims=True)
+    score = choice.score.copy()
+    strange = (off > np.maximum(FARTHEST, SPREADS * usual)).any(2)  # NaN, where there is no photo, is not
+    score[enough] *= np.where(strange, np.float32(STRANGE_PENALTY), np.float32(1))
+    return replace(choice, score=score)
 
 
 def _pixels(camera: Cameras, points: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from recon.stages import resolve
 Content = Literal["splats", "mesh"]
 
 WRITERS: dict[str, dict[str, str]] = {
-    "splats": {".ply": "render.formats.ply:write_ply"},
+    "splats": {".ply": "render.formats.ply:write_ply", ".spz": "render.formats.spz:write_spz"},
     "mesh": {
         ".glb": "render.formats.glb:write_glb",
         ".obj": "render.formats.obj:write_obj",

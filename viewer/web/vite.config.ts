@@ -1,7 +1,9 @@
 import { defineConfig } from "vite";
+import { notices } from "./scripts/notices.mjs";
 
 export default defineConfig({
   base: "./",
+  plugins: [notices()],
   build: {
     outDir: "dist",
     emptyOutDir: true,

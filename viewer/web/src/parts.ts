@@ -11,6 +11,7 @@ import { installCrop } from "./tools/crop";
 import { installMeasure } from "./tools/measure";
 import { installNotes } from "./tools/notes";
 import { installPath } from "./tools/path";
+import { installXr } from "./xr/install";
 
 export const PARTS: readonly ((page: Page) => void)[] = [
   installMove,
@@ -21,6 +22,7 @@ export const PARTS: readonly ((page: Page) => void)[] = [
   installNotes,
   installCrop,
   installPath,
+  installXr,
   installKeep,
   installHelp,
 ];

@@ -58,8 +58,11 @@ export function installTime(page: Page): void {
   });
   ui.addKey({ key: ",", does: "One frame back", act: () => stepBy(-1) });
   ui.addKey({ key: ".", does: "One frame on", act: () => stepBy(1) });
-  stage.onFrame((_, delta) => {
-    if (!playing || !content.settled || delta === 0) return; // time waits for a frame that is still on its way
+  let last = 0;
+  stage.onFrame((seconds) => {
+    const delta = Math.min(0.5, seconds - last);
+    last = seconds;
+    if (!playing || !content.settled) return; // time waits for a frame that is still on its way
     const time = (content.time ?? moving.start) + delta;
     if (time < moving.end + (loop ? step : 0)) return go(time);
     if (loop) return go(moving.start);

@@ -17,6 +17,8 @@ const TURN_SPEED = 1.3;
 /** Metres a second. */
 const WALK_SPEED = 1.4;
 const EYE_HEIGHT = 1.6;
+/** A display that stalls makes no leap of keys held down, seconds. */
+const MAX_STEP = 0.25;
 const LENS_SECONDS = 0.35;
 /** A wheel that rests for so long, or a pointer that moved on, asks anew what it points at. */
 const WHEEL_REST_MS = 400;
@@ -38,6 +40,7 @@ export class Navigation implements Steering {
   private readonly bounds: Bounds;
   private readonly floor: number | null;
   private readonly eyeHeight: number;
+  private readonly walkRadius: number;
   private motion: Motion;
   private goal: Motion;
   /** How far away what the camera looks at is; orbit's reach. */
@@ -45,6 +48,7 @@ export class Navigation implements Steering {
   private flight: Flight | null = null;
   private lensFlight: { from: CanvasLens; to: Lens; passed: number } | null = null;
   private modeNow: Mode = "orbit";
+  private lastFrame = 0;
   private anchor: { point: THREE.Vector3; x: number; y: number; time: number } | null = null;
   private readonly listeners = new Set<() => void>();
   private readonly leavers = new Set<() => void>();
@@ -65,6 +69,7 @@ export class Navigation implements Steering {
     this.size = min.distanceTo(max) || 1;
     const centre = box.getCenter(new THREE.Vector3());
     const farthest = cameras.reduce((most, place) => Math.max(most, place.distanceTo(centre)), this.size);
+    this.walkRadius = cameras.reduce((most, place) => Math.max(most, Math.hypot(place.x - centre.x, place.z - centre.z)), 0.5 * this.size);
     this.floor = manifest.floor;
     this.bounds = { centre, radius: 3 * farthest, lowest: this.floor === null ? -Infinity : this.floor + 0.005 * this.size };
     this.eyeHeight = eyeHeight(manifest, cameras, this.size);
@@ -76,7 +81,7 @@ export class Navigation implements Steering {
     this.padButtons.set(1, () => this.home());
     this.padButtons.set(3, () => this.nextMode());
     this.home(0);
-    stage.onFrame((_, delta) => this.frame(delta));
+    stage.onFrame((seconds) => this.frame(seconds));
   }
 
   get mode(): Mode {
@@ -272,14 +277,27 @@ export class Navigation implements Steering {
     this.goal.pivot.add(new THREE.Vector3(right, level ? 0 : up, -forward).applyQuaternion(turn));
   }
   private settle(): void {
-    if (this.modeNow === "walk" && this.floor !== null) this.goal.pivot.y = this.floor + this.eyeHeight;
+    if (this.modeNow === "walk") this.stayOnFloor();
     confine(this.goal, this.bounds);
     if (this.modeNow === "orbit") this.focus = this.goal.reach;
   }
 
-  private frame(delta: number): void {
+  /** At eye height, and no farther out than the place and those who captured it. */
+  private stayOnFloor(): void {
+    const { pivot } = this.goal;
+    const { centre } = this.bounds;
+    if (this.floor !== null) pivot.y = this.floor + this.eyeHeight;
+    const away = Math.hypot(pivot.x - centre.x, pivot.z - centre.z);
+    const inward = Math.min(1, this.walkRadius / Math.max(away, 1e-9));
+    pivot.x = centre.x + inward * (pivot.x - centre.x);
+    pivot.z = centre.z + inward * (pivot.z - centre.z);
+  }
+
+  private frame(seconds: number): void {
+    const delta = Math.max(0, seconds - this.lastFrame);
+    this.lastFrame = seconds;
     if (this.stage.renderer.xr.isPresenting) return;
-    if (this.input.enabled) this.steer(this.input.axes(), delta);
+    if (this.input.enabled) this.steer(this.input.axes(), Math.min(delta, MAX_STEP));
     if (this.lensFlight) this.changeLens(delta);
     if (this.flight) return this.fly(delta);
     const apart = difference(this.motion, this.goal, Math.max(this.focus, 1e-9));
