@@ -2,61 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import mimetypes
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, Route
 
-from tests.browser import CHROMIUM
+from tests.page_browser import Tab, plain_server
 from tests.xr_headset import EYES, HELPERS, IPD, SIZE, Headset, matrix, scale_of, to_place, turned, visit
-from tests.xr_site import FLAGS, HALF, START, TALL, headset_script, require, served, write_site
+from tests.xr_site import HALF, START, TALL, headset_script, write_site
+
+pytestmark = pytest.mark.browser
+
+QUEST = "headset(IWER.metaQuest3, true);"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_site(tmp_path_factory.mktemp("xr") / "site")
+def place(page_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with a place whose truth is known (tests/xr_site.py)."""
+    return write_site(tmp_path_factory.mktemp("xr") / "site", page_built)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    require(CHROMIUM, "Chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        require(None, "playwright")
-        raise
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield running
-        running.close()
+def address(place: Path) -> Iterator[str]:
+    with plain_server(place) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
-def open_page(browser: Any, site: Path) -> Iterator[Callable[..., Any]]:
-    """Opens the site in a tab of its own; faults on the console fail the tests that follow."""
-    with served(site) as port:
-
-        def opened(script: str | None, host: str = "127.0.0.1") -> Any:
-            page = browser.new_page(viewport=SIZE)
-            page.faults = []
-            page.on(
-                "console", lambda said: page.faults.append(said.text) if said.type in ("error", "warning") else None
-            )
-            page.on("pageerror", lambda error: page.faults.append(str(error)))
-            if script is not None:
-                page.add_init_script(script)
-            page.goto(f"http://{host}:{port}/")
-            page.wait_for_selector("html[data-recon=ready], html[data-recon=error]", state="attached", timeout=60_000)
-            return page
-
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def shared(open_page: Callable[..., Any]) -> Headset:
-    return Headset(open_page(headset_script() + HELPERS + "headset(IWER.metaQuest3, true);"))
+def shared(browser: Browser, address: str) -> Iterator[Headset]:
+    with Tab(browser, address, SIZE, [headset_script() + HELPERS + QUEST]) as tab:
+        yield Headset(tab)
 
 
 @pytest.fixture
@@ -83,7 +62,7 @@ def test_two_eyes_stand_in_the_place(vr: Headset) -> None:
         told, (left + right) / 2
     )
     assert ahead == pytest.approx([0, 1, 0], abs=1e-4)
-    assert [v[0] for v in told["viewports"]] == [0, SIZE["width"] / 2]
+    assert [v[0] for v in told["viewports"]] == [0, SIZE[0] / 2]
     assert told["radial"] is True
 
 
@@ -257,6 +236,7 @@ def test_ar_places_the_model_on_a_real_surface(ar: Headset) -> None:
 
 def test_leaving_restores_the_flat_view_exactly(shared: Headset) -> None:
     before = shared.told()
+    children = shared.run("return recon.scene.children.length")
     with visit(shared, "VR") as inside:
         inside.head(1, 1.2, 0.5, yaw=1)
         inside.stick("left", 0.5, -1, frames=3)
@@ -266,34 +246,69 @@ def test_leaving_restores_the_flat_view_exactly(shared: Headset) -> None:
     for key in ("rig", "camera", "projection", "clip", "canvas", "radial", "presenting"):
         assert np.array_equal(after[key], before[key]), key
     assert np.array_equal(after["rig"], np.eye(4))
-    assert shared.run("return window.reconVisit === null && recon.scene.children.length") == 2, (
-        "nothing is left in the scene"
-    )
+    assert shared.run("return recon.scene.children.length") == children, "nothing is left in the scene"
+    assert shared.run("return window.reconVisit === null && recon.navigation.enabled")
 
 
-def test_a_headset_that_does_not_know_the_floor(open_page: Callable[..., Any]) -> None:
+def test_a_headset_that_does_not_know_the_floor(browser: Browser, address: str) -> None:
     script = """const config = { ...IWER.metaQuest3 };
         config.supportedFeatures = config.supportedFeatures.filter((feature) => feature !== "local-floor");
         headset(config);"""
-    page = open_page(headset_script() + HELPERS + script)
-    headset = Headset(page)
-    headset.enter("VR")
-    told = headset.told()
-    eyes = np.mean([eye[:3, 3] for eye in told["eyes"]], axis=0)
-    assert headset.run("return reconVisit.knowsFloor") is False
-    assert to_place(told, eyes) == pytest.approx([START[0], START[1], EYES], abs=1e-4)
-    headset.leave()
-    assert page.faults == []
+    with Tab(browser, address, SIZE, [headset_script() + HELPERS + script]) as tab:
+        headset = Headset(tab)
+        headset.enter("VR")
+        told = headset.told()
+        eyes = np.mean([eye[:3, 3] for eye in told["eyes"]], axis=0)
+        assert headset.run("return reconVisit.knowsFloor") is False
+        assert to_place(told, eyes) == pytest.approx([START[0], START[1], EYES], abs=1e-4)
+        headset.leave()
+        assert tab.complaints == []
+
+
+def reason(page: Page) -> str:
+    """What the panel says on a page that offers neither VR nor AR."""
+    page.keyboard.press("x")
+    page.wait_for_selector("#panel-xr .xr-enter .hint")
+    page.evaluate("recon.ui.open('more')")  # puts all buttons into the page
+    assert page.locator("#enter-vr, #enter-ar").count() == 0
+    return page.inner_text("#panel-xr .xr-enter") or page.locator("#panel-xr .xr-enter").text_content() or ""
+
+
+def test_without_a_headset_the_panel_says_so(browser: Browser, address: str) -> None:
+    with Tab(browser, address, SIZE) as tab:
+        assert "no headset" in reason(tab.page)
+        assert tab.complaints == []
+
+
+def test_over_plain_http_the_panel_names_the_way_to_https(browser: Browser, place: Path) -> None:
+    page = browser.new_page()
+
+    def answer(route: Route) -> None:
+        file = place / (urlparse(route.request.url).path.strip("/") or "index.html")
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        route.fulfill(body=file.read_bytes(), content_type=kind)
+
+    page.route("http://place.test/**", answer)  # another machine's name, not this one's loopback
+    page.goto("http://place.test/")
+    page.wait_for_selector("html[data-recon=ready]", state="attached")
+    assert "recon serve" in reason(page)
     page.close()
 
 
-def test_without_a_headset_there_are_no_buttons_but_a_reason(open_page: Callable[..., Any]) -> None:
-    for host, words in (("127.0.0.1", "no headset"), ("place.test", "https")):
-        page = open_page(None, host)
-        assert page.locator("button[aria-label='Enter VR']").is_hidden()
-        assert page.locator("button[aria-label='Enter AR']").is_hidden()
-        page.keyboard.press("x")
-        page.wait_for_selector("#panel-xr .xr-enter p")
-        assert words in page.inner_text("#panel-xr .xr-enter")
-        assert page.faults == []
-        page.close()
+@pytest.mark.parametrize("mode", ["VR", "AR"])
+def test_pictures_to_look_at(browser: Browser, site: Path, mode: str) -> None:
+    """A published scene as both eyes see it, its menu, and a throw; and none of them is blank."""
+    with plain_server(site) as url, Tab(browser, url, (960, 480), [headset_script() + HELPERS + QUEST]) as tab:
+        with visit(Headset(tab), mode) as inside:
+            if mode == "AR":
+                inside.run(f"device.quaternion.set({turned(-0.6, 0)});")
+            pictures = [inside.save(f"xr-{mode.lower()}")]
+            inside.button("right", "b-button", 1)
+            pictures.append(inside.save(f"xr-{mode.lower()}-menu"))
+            inside.run("reconVisit.menu.close();")
+            if mode == "VR":
+                inside.hand("right", 0.2, 1.3, -0.4, pitch=0.2, yaw=0.2)
+                inside.button("right", "trigger", 1)
+                pictures.append(inside.save("xr-vr-throw"))
+        for picture in pictures:
+            assert picture[..., :3].std() > 5

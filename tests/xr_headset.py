@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.page_browser import ARTEFACTS, Tab
+
 Array = NDArray[np.float64]
 IPD = 0.063
 EYES = 1.6
-SIZE = {"width": 320, "height": 160}
+SIZE = (320, 160)
 HELPERS = """
 ;window.headset = (config, hit) => {
   window.device = new IWER.XRDevice(config, { stereoEnabled: true });
@@ -53,11 +55,12 @@ window.told = () => {
 class Headset:
     """A page in a browser with a headset."""
 
-    def __init__(self, page: Any) -> None:
-        self.page = page
+    def __init__(self, tab: Tab) -> None:
+        self.tab = tab
 
     def run(self, script: str) -> Any:
-        return self.page.evaluate(f"async () => {{ {script} }}")
+        """What an asynchronous script returns."""
+        return self.tab.run(f"async () => {{ {script} }}")
 
     def told(self, frames: int = 2) -> dict[str, Any]:
         """What the page knows of itself, some frames later; matrices as arrays."""
@@ -68,8 +71,9 @@ class Headset:
         return told
 
     def enter(self, mode: str) -> None:
-        self.run(f"document.querySelector('button[aria-label=\"Enter {mode}\"]').click();")
-        self.page.wait_for_timeout(50)
+        self.run("recon.ui.open('more'); recon.ui.close();")  # where the bar puts what has no room in a small window
+        self.run(f"document.getElementById('enter-{mode.lower()}').click();")
+        self.tab.page.wait_for_timeout(50)
         self.run(
             "while (!recon.renderer.xr.isPresenting) await new Promise((d) => setTimeout(d, 20)); await frames(2);"
         )
@@ -99,6 +103,15 @@ class Headset:
             "return recon.stage.canvas.toDataURL();"
         )
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
+
+    def save(self, name: str) -> NDArray[np.uint8]:
+        """What both eyes see, kept among the build's artefacts; in AR over a grey room."""
+        picture = self.picture()
+        ground = Image.new("RGBA", (picture.shape[1], picture.shape[0]), (120, 124, 130, 255))
+        ground.alpha_composite(Image.fromarray(picture))
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        ground.convert("RGB").save(ARTEFACTS / f"{name}.png")
+        return picture
 
 
 def turned(pitch: float, yaw: float) -> str:
@@ -133,4 +146,4 @@ def visit(headset: Headset, mode: str) -> Iterator[Headset]:
         yield headset
     finally:
         headset.leave()
-    assert headset.page.faults == []
+    assert headset.tab.complaints == []

@@ -5,25 +5,18 @@ The place: metric, a floor at z = 0 with posts of known places, a thing far outs
 
 from __future__ import annotations
 
-import functools
 import gzip
-import http.server
 import json
-import os
 import shutil
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from recon.errors import MissingPart
-from viewer import web_page
+from tests.page_browser import need
+from viewer.web_page import SOURCES
 
 Array = NDArray[np.float64]
 
@@ -32,39 +25,12 @@ HALF = 2.0
 TALL = 1.0
 START = (0.0, -3.0, 1.5)
 """Where the page's camera begins; it looks at the middle, along +y."""
-FLAGS = (
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--disable-background-networking",
-    "--host-resolver-rules=MAP place.test 127.0.0.1",
-)
-
-
-def require(found: object, what: str) -> None:
-    """Skip where something is missing, unless a browser is demanded."""
-    if found:
-        return
-    message = f"{what} is missing"
-    if os.environ.get("CI") or os.environ.get("RECON_NEED_BROWSER"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def built_page() -> Path:
-    try:
-        return web_page.built_page()
-    except MissingPart as missing:
-        require(None, str(missing))
-        raise
 
 
 def headset_script() -> str:
     """The source of iwer, an emulated headset (MIT), from the page's packages."""
-    path = web_page.SOURCES / "node_modules" / "iwer" / "build" / "iwer.min.js"
-    require(path.is_file(), "iwer (npm ci in viewer/web)")
+    path = SOURCES / "node_modules" / "iwer" / "build" / "iwer.min.js"
+    need(path.is_file(), "iwer (npm ci in viewer/web)")
     return path.read_text(encoding="utf-8")
 
 
@@ -111,9 +77,9 @@ def write_spz(path: Path, means: Array, rgb: NDArray[np.uint8], radius: Array) -
     return path.stat().st_size
 
 
-def write_site(folder: Path) -> Path:
-    """Publish the place into a folder."""
-    shutil.copytree(built_page(), folder)
+def write_site(folder: Path, page: Path) -> Path:
+    """Put the place and the built page into a folder."""
+    shutil.copytree(page, folder)
     (folder / "splats").mkdir()
     means, rgb, radius = place()
     file = {"count": len(means), "sha256": ""}
@@ -146,24 +112,3 @@ def write_site(folder: Path) -> Path:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}  # noqa: RUF012
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[int]:
-    """A web server for a folder; its port."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -79,7 +79,8 @@ export class Inputs {
     const ray = poseIn(frame, source.targetRaySpace, space);
     if (!ray) return null;
     const state = this.state(source);
-    const screen = source.targetRayMode !== "tracked-pointer";
+    const mode: string = source.targetRayMode;
+    const screen = mode === "screen";
     const grip = (source.gripSpace && poseIn(frame, source.gripSpace, space)) || (screen ? reached(ray) : ray);
     const { axes, buttons } = source.gamepad ?? { axes: [], buttons: [] };
     const pressed = (index: number) => {
@@ -93,7 +94,7 @@ export class Inputs {
       id: state.id,
       source,
       side: source.handedness === "left" || source.handedness === "right" ? source.handedness : "none",
-      kind: source.hand ? "hand" : screen ? "screen" : "controller",
+      kind: source.hand || mode === "transient-pointer" ? "hand" : screen ? "screen" : "controller", // a pinch where one looks is a hand's
       ray,
       grip,
       select: state.select,

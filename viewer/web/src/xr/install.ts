@@ -28,18 +28,20 @@ export function installXr(page: Page): void {
       .catch((error: unknown) => page.ui.say(refusal(error), 8))
       .finally(() => (busy = false));
   };
-  const buttons = {
-    vr: page.ui.addButton("Enter VR", ICON_VR, () => enter("immersive-vr")),
-    ar: page.ui.addButton("Enter AR", ICON_AR, () => enter("immersive-ar")),
-  };
   const panel = addPanel(page, settings, () => found, { vr: () => enter("immersive-vr"), ar: () => enter("immersive-ar") });
+  const add = {
+    vr: () => page.ui.addButton("Enter VR", ICON_VR, () => enter("immersive-vr"), undefined, { group: "xr", order: 0, short: "VR", id: "enter-vr" }),
+    ar: () => page.ui.addButton("Enter AR", ICON_AR, () => enter("immersive-ar"), undefined, { group: "xr", order: 1, short: "AR", id: "enter-ar" }),
+  };
+  const buttons: { vr?: HTMLButtonElement; ar?: HTMLButtonElement } = {};
   const look = async () => {
     found = await support(navigator.xr, window.isSecureContext);
-    buttons.vr.hidden = !found.vr;
-    buttons.ar.hidden = !found.ar;
+    for (const mode of ["vr", "ar"] as const) {
+      if (found[mode]) buttons[mode] ??= add[mode]();
+      if (buttons[mode]) buttons[mode].hidden = !found[mode];
+    }
     panel.refresh();
   };
-  buttons.vr.hidden = buttons.ar.hidden = true;
   navigator.xr?.addEventListener("devicechange", () => void look());
   void look();
 }

@@ -33,7 +33,7 @@ export function vignetteText(vignette: number): string {
   return vignette === 0 ? "off" : vignette < 1 ? "soft" : "strong";
 }
 export function heightText(height: number): string {
-  return `${height < 0 ? "−" : "+"}${Math.round(100 * Math.abs(height))} cm`;
+  return height === 0 ? "as tracked" : `${height < 0 ? "−" : "+"}${Math.round(100 * Math.abs(height))} cm`;
 }
 /** 30 degree steps, 45 degree steps, smooth. */
 function nextTurn({ turn, angle }: Comfort): Partial<Comfort> {

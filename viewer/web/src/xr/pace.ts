@@ -11,26 +11,23 @@ const FOVEATION = { calm: 0.5, late: 1 };
 const SMALLER = [1, 0.85, 0.7];
 const FIRST_FRAMES = 40;
 
-interface Budgeted {
-  setBudget?(count: number | null): void;
-  readonly drawn?: number;
-}
-
 export class Pace {
   private budget: Budget | null = null;
   private last: number | null = null;
   private readonly first: number[] = [];
   private smaller = 0;
   private smoothed = 0;
-  private readonly content: Budgeted;
+  /** What the visitor had chosen on the flat page; null: all. */
+  private readonly chosen: number | null;
 
   constructor(
     private readonly page: Page,
     private readonly session: XRSession,
   ) {
-    this.content = page.content as unknown as Budgeted;
+    const { content } = page;
+    this.chosen = content.drawn < content.held ? content.drawn : null;
     page.renderer.xr.setFoveation(FOVEATION.calm);
-    this.content.setBudget?.(this.start);
+    content.setBudget(this.start);
     void this.slowDisplay();
   }
   /** Splats that may be drawn now. */
@@ -48,21 +45,23 @@ export class Pace {
     this.smoothed = this.smoothed === 0 ? seconds : 0.95 * this.smoothed + 0.05 * seconds;
     this.ask(frame);
     this.budget ??= this.begin(seconds);
-    if (!this.budget) return;
+    if (!this.budget || this.page.content.progress.state !== "ready") return; // what is being loaded makes frames late by itself
     const changed = this.budget.frame(seconds);
-    if (changed) this.content.setBudget?.(this.budget.count);
+    if (changed) this.page.content.setBudget(this.budget.count);
     if (changed || this.budget.starved) this.pixels();
   }
   end(): void {
-    this.content.setBudget?.(null);
+    this.page.content.setBudget(this.chosen);
   }
 
-  private get published(): number {
-    return this.page.manifest.splats?.count ?? 0;
+  /** All splats that can be in the scene at once. */
+  private get most(): number {
+    const { content, manifest } = this.page;
+    return Math.max(1, Math.min(manifest.splats?.count ?? content.held, content.deviceBudget));
   }
   private get start(): number {
     const { target, splats } = this.page.manifest;
-    return startBudget(target, navigator.userAgent, splats?.budget ?? 0, this.published);
+    return startBudget(target, navigator.userAgent, splats?.budget ?? Infinity, this.most);
   }
   private begin(seconds: number): Budget | null {
     let rate = this.session.frameRate;
@@ -71,7 +70,7 @@ export class Pace {
       if (this.first.length < FIRST_FRAMES) return null;
       rate = guessRate(this.first);
     }
-    const max = Math.max(1, this.published);
+    const max = this.most;
     return new Budget({ rate, min: Math.min(LEAST, max), max, start: this.start });
   }
   private async slowDisplay(): Promise<void> {

@@ -1,9 +1,10 @@
 /** The panel on the page: what a headset can do here, how one moves, and comfort settings. */
 
 import type { Page } from "../page";
-import { element } from "../ui/ui";
+import { select } from "../ui/fields";
+import { element, hint, textButton } from "../ui/ui";
 import { heightText, vignetteText } from "./menu_buttons";
-import { type Settings, SHARPNESS, SPEEDS, VIGNETTES } from "./settings";
+import { type Comfort, type Settings, SHARPNESS, SPEEDS, VIGNETTES } from "./settings";
 import type { Support } from "./support";
 
 export const ICON_VR = '<path d="M3 8.5A2.5 2.5 0 0 1 5.500 6h13A2.500 2.500 0 0 1 21 8.500v7a2.500 2.500 0 0 1-2.500 2.500h-3l-2-3.200a1.800 1.800 0 0 0-3 0l-2 3.200h-3A2.500 2.500 0 0 1 3 15.500z"/>';
@@ -24,15 +25,18 @@ export function addPanel(page: Page, settings: Settings, state: () => Support | 
   const refresh = () => {
     const now = state();
     const buttons: Node[] = [];
-    if (now?.vr) buttons.push(enterButton("Enter VR", enter.vr));
-    if (now?.ar) buttons.push(enterButton("Enter AR", enter.ar));
-    top.replaceChildren(...buttons, ...(now === null ? ["Looking for a headset…"] : now.why === null ? [] : [element("p", {}, now.why)]));
+    if (now?.vr) buttons.push(textButton("Enter VR", enter.vr, "primary", ICON_VR));
+    if (now?.ar) buttons.push(textButton("Enter AR", enter.ar, now.vr ? "plain" : "primary", ICON_AR));
+    top.replaceChildren(...buttons, ...(now === null ? [hint("Looking for a headset…")] : now.why === null ? [] : [hint(now.why)]));
   };
   page.ui.addPanel({
     id: "xr",
     title: "VR and AR",
+    short: "Headset",
     icon: ICON_COMFORT,
     key: "x",
+    group: "xr",
+    order: 2,
     build: (body) => {
       refresh();
       body.append(top, comfortForm(settings), help());
@@ -42,15 +46,10 @@ export function addPanel(page: Page, settings: Settings, state: () => Support | 
   return { refresh };
 }
 
-function enterButton(label: string, act: () => void): HTMLButtonElement {
-  const button = element("button", { type: "button" }, label);
-  button.addEventListener("click", act);
-  return button;
-}
 function help(): HTMLElement {
-  const list = element("dl", { class: "xr-help" });
+  const list = element("dl", {});
   for (const [what, how] of HELP) list.append(element("dt", {}, what), element("dd", {}, how));
-  return element("section", { "aria-label": "How to move" }, element("h3", {}, "How to move"), list);
+  return element("section", { class: "xr-keys", "aria-label": "How to move" }, element("h3", {}, "How to move"), list);
 }
 
 type Choice = { label: string; options: readonly (readonly [string, string])[]; get: () => string; set: (value: string) => void };
@@ -59,11 +58,10 @@ function comfortForm(settings: Settings): HTMLElement {
   const form = element("section", { class: "xr-comfort", "aria-label": "Comfort" }, element("h3", {}, "Comfort"));
   const refreshers: (() => void)[] = [];
   for (const choice of choices(settings)) {
-    const select = element("select", {});
-    for (const [value, text] of choice.options) select.append(element("option", { value }, text));
-    select.addEventListener("change", () => choice.set(select.value));
-    refreshers.push(() => (select.value = choice.get()));
-    form.append(element("label", {}, choice.label, select));
+    const field = select(choice.label, choice.options.map(([value, label]) => ({ value, label })), choice.get());
+    field.input.addEventListener("change", () => choice.set(field.input.value));
+    refreshers.push(() => (field.input.value = choice.get()));
+    form.append(field.root);
   }
   const refresh = () => refreshers.forEach((act) => act());
   refresh();
@@ -71,7 +69,7 @@ function comfortForm(settings: Settings): HTMLElement {
   return form;
 }
 function choices(settings: Settings): Choice[] {
-  const { change } = { change: settings.change.bind(settings) };
+  const change = (part: Partial<Comfort>) => settings.change(part);
   const numbers = (values: readonly number[], text: (value: number) => string) => values.map((v) => [String(v), text(v)] as const);
   const heights = Array.from({ length: 18 }, (_, i) => Math.round(100 * (-0.5 + 0.1 * i)) / 100);
   return [

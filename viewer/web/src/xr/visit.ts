@@ -20,6 +20,7 @@ import { Surfaces } from "./surfaces";
 export type Size = "life" | "table";
 
 const JOINTS = 25;
+const SAY_MS = 500;
 /** Metres from a wrist that still touch it. */
 const WRIST = 0.1;
 
@@ -43,6 +44,7 @@ export class Visit {
   private head: Pose | null = null;
   private height: number;
   private begun = false;
+  private said = 0;
   private readonly pressed = new Set<object>();
 
   constructor(
@@ -146,6 +148,8 @@ export class Visit {
     this.drawing.update(head, hands, shown, met, comfort.vignette, delta);
     this.drawing.joints(hands.map((hand) => joints(hand, frame, space)));
     this.pace.frame(time, frame);
+    if (time - this.said < SAY_MS) return;
+    this.said = time;
     this.menu.say(`${Math.round(this.pace.framesPerSecond)} pictures a second, at most ${this.pace.count.toLocaleString("en")} splats`);
   }
 
@@ -198,7 +202,9 @@ export class Visit {
   }
   private groundWithMesh(): Ground {
     const { mesh } = this.page.content;
-    if (!this.ground.asked && mesh.children.some((child) => !(child as Partial<THREE.Light>).isLight)) {
+    let loaded = false;
+    if (!this.ground.asked) mesh.traverse((node) => (loaded ||= (node as Partial<THREE.Mesh>).isMesh === true));
+    if (loaded) {
       this.page.rig.updateMatrixWorld(true);
       this.ground.takeMesh(mesh, this.page.rig.matrixWorld.clone().invert());
     }
