@@ -60,7 +60,8 @@ export class Overlay {
     entry.shapes = marks.map(shapeOf);
     entry.svg.replaceChildren(...entry.shapes.filter((s) => s.mark.kind !== "label").flatMap((s) => s.nodes));
     entry.labels.replaceChildren(...entry.shapes.filter((s) => s.mark.kind === "label").flatMap((s) => s.nodes));
-    this.dirty = true;
+    this.look();
+    for (const shape of entry.shapes) this.place(shape, ...this.page.stage.cssSize()); // now: the next frame may take its time
   }
   /** Where a place of the world frame is in the canvas, CSS pixels; null behind the camera. */
   project(place: THREE.Vector3): [number, number] | null {

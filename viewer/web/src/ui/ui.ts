@@ -149,7 +149,9 @@ export class Ui {
     this.root.dataset["panel"] = id;
     this.markOpen(entry, true);
     entry.panel.onOpen?.();
-    entry.section.querySelector<HTMLElement>(".body button:not([disabled]), .body input:checked, .body input, .body select, header button")?.focus({ preventScroll: true });
+    const first = (where: string) => entry.section.querySelector<HTMLElement>(where);
+    const controls = ":is(button:not([disabled]), input:not([type=radio]), input:checked, select, textarea)";
+    (first(`.body ${controls}`) ?? first("header button"))?.focus({ preventScroll: true });
   }
   close(): void {
     const entry = this.openNow === null ? undefined : this.panels.get(this.openNow);
