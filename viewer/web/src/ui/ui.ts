@@ -216,7 +216,7 @@ export class Ui {
     if (this.hudBox.press(event)) return;
     if (event.key === "Escape") return this.close();
     if (target.matches("input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]")) return;
-    if (target.matches("input") && !/^[a-z0-9]$/i.test(event.key)) return; // arrows and the space bar are the control's own
+    if (target.matches("input") && (event.key.length > 1 || event.key === " ")) return; // arrows and the space bar are the control's own
     const shortcut = this.keys.get(event.key.toLowerCase());
     if (!shortcut) return;
     event.preventDefault();
