@@ -1,6 +1,6 @@
 /** Tool bar, panels, messages, and what a tool says while it is at work. Text from files is only ever set as text. */
 
-import { Bar, type Group, NARROW } from "./bar";
+import { Bar, type Group, LOW, NARROW } from "./bar";
 import { type DialogAction, openDialog } from "./dialog";
 import { element, iconButton, textButton } from "./elements";
 import { Hud, type HudSpec } from "./hud";
@@ -125,9 +125,9 @@ export class Ui {
   get openPanel(): string | null {
     return this.openNow;
   }
-  /** Whether panels are sheets at the bottom, over the picture. */
+  /** Whether panels leave little of the picture: tools that take clicks close theirs. */
   get narrow(): boolean {
-    return window.matchMedia(NARROW).matches;
+    return window.matchMedia(`${NARROW}, ${LOW}`).matches;
   }
   toggle(id: string): void {
     if (this.openNow === id) this.close();
