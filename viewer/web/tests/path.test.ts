@@ -1,7 +1,7 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { MAX_KEYFRAMES, pathFromJson, pathFromValue, pathToJson } from "../src/tools/path_file";
 import { type CameraPath, centreOf, duration, type Keyframe, pchip, Sampler } from "../src/tools/path_math";
+import casesText from "./path_cases.json?raw";
 
 interface Case {
   name: string;
@@ -9,7 +9,7 @@ interface Case {
   path: CameraPath;
   samples: { time: number; cam_from_world: number[]; vfov_deg: number; scene_time: number | null }[];
 }
-const cases = JSON.parse(readFileSync(new URL("./path_cases.json", import.meta.url), "utf8")) as Case[];
+const cases = JSON.parse(casesText) as Case[];
 
 const at = (time: number, x: number, vfov_deg = 50): Keyframe => ({ time, vfov_deg, scene_time: null, cam_from_world: [1, 0, 0, -x, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] });
 const one = (knots: number[], values: number[], t: number) => pchip(knots, values.map((v) => [v]), t)[0]!;

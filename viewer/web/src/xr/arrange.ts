@@ -9,6 +9,7 @@ import { heading, type Placement, UP } from "./locomotion";
 export const EYE_HEIGHT = 1.6;
 /** How high people hold a camera. */
 const CAMERA_HEIGHT = 1.5;
+const LOW_CAMERAS = 1;
 /** A scene of unknown scale comes out no smaller and no larger than this, metres along its longest side. */
 const GUESS = [1, 40] as const;
 const GUESS_WITHOUT_FLOOR = 4;
@@ -23,7 +24,7 @@ export interface Person {
   ground: number;
 }
 export interface Scene {
-  /** +Y up, units of the files. */
+  /** +Y up, units of the files; `floor`: what people stand on. */
   min: THREE.Vector3;
   max: THREE.Vector3;
   floor: number | null;
@@ -43,10 +44,20 @@ export function lifeSize(scene: Scene, known: number | null, cameras: readonly {
   const longest = longestSide(scene);
   const { floor } = scene;
   if (floor === null || cameras.length === 0) return GUESS_WITHOUT_FLOOR / longest;
-  const heights = cameras.map((camera) => poseOf(camera.cam_from_world).position.y - floor).sort((a, b) => a - b);
-  const median = heights[heights.length >> 1]!;
+  const median = cameraHeight(cameras) - floor;
   const size = median > 0 ? (CAMERA_HEIGHT / median) * longest : GUESS_WITHOUT_FLOOR;
   return Math.min(GUESS[1], Math.max(GUESS[0], size)) / longest;
+}
+/** The height (place) that people stand on: the floor of the files, which is the ground under the subject. Where the cameras were held low
+ * over it, it is a table, and people stand below it. */
+export function standLevel(scene: Scene, life: number, cameras: readonly { cam_from_world: number[] }[]): number | null {
+  if (scene.floor === null || cameras.length === 0) return scene.floor;
+  const height = cameraHeight(cameras);
+  return (height - scene.floor) * life < LOW_CAMERAS ? Math.min(scene.floor, height - CAMERA_HEIGHT / life) : scene.floor;
+}
+function cameraHeight(cameras: readonly { cam_from_world: number[] }[]): number {
+  const heights = cameras.map((camera) => poseOf(camera.cam_from_world).position.y).sort((a, b) => a - b);
+  return heights[heights.length >> 1]!;
 }
 /** How small and how large the place may be made with the hands. */
 export function scaleLimits(scene: Scene, life: number): [number, number] {

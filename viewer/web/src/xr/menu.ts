@@ -20,7 +20,9 @@ const HEAD = 92;
 const FOOT = 60;
 const METRES = 0.6; // the width of the board
 const AWAY = 0.85;
-const DOWN = 0.18;
+/** Radians: a little below where somebody looks, and never at the feet or overhead. */
+const BELOW = 0.2;
+const [LOWEST, HIGHEST] = [-0.6, 0.3];
 const INK = "#eef2f8";
 const FONT = "system-ui, sans-serif";
 
@@ -58,7 +60,9 @@ export class Menu {
     else this.show(head);
   }
   show(head: Pose): void {
-    const ahead = new THREE.Vector3(0, -DOWN, -AWAY).applyAxisAngle(UP, heading(head.quaternion));
+    const gaze = new THREE.Vector3(0, 0, -1).applyQuaternion(head.quaternion);
+    const pitch = THREE.MathUtils.clamp(Math.asin(gaze.y), LOWEST, HIGHEST) - BELOW;
+    const ahead = new THREE.Vector3(0, Math.sin(pitch), -Math.cos(pitch)).multiplyScalar(AWAY).applyAxisAngle(UP, heading(head.quaternion));
     this.object.position.copy(head.position).add(ahead);
     this.object.lookAt(head.position);
     this.object.visible = true;

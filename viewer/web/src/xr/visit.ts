@@ -3,7 +3,7 @@
 import * as THREE from "three";
 import type { Page } from "../page";
 import type { Pose } from "../view/frames";
-import { EYE_HEIGHT, footLevel, isSmall, lifeSize, onTable, type Person, type Scene, scaleLimits, sceneOf, standing, tableSpot, tableYaw } from "./arrange";
+import { EYE_HEIGHT, footLevel, isSmall, lifeSize, onTable, type Person, type Scene, scaleLimits, sceneOf, standing, standLevel, tableSpot, tableYaw } from "./arrange";
 import { Drawing } from "./draw";
 import { Crop, leaveFlat } from "./flat";
 import { Gestures } from "./gestures";
@@ -56,15 +56,17 @@ export class Visit {
   ) {
     this.camera = page.navigation.pose;
     this.back = leaveFlat(page);
-    this.scene = sceneOf(page.manifest);
-    this.life = lifeSize(this.scene, page.units.scale, page.manifest.cameras);
+    const { manifest } = page;
+    const scene = sceneOf(manifest);
+    this.life = lifeSize(scene, page.units.scale, manifest.cameras);
+    this.scene = { ...scene, floor: standLevel(scene, this.life, manifest.cameras) };
     this.size = mode === "immersive-ar" || isSmall(this.scene, this.life) ? "table" : "life";
     this.ground = new Ground(this.scene.floor ?? this.scene.min.y);
     this.gestures = new Gestures(HOME, (a, b) => this.groundWithMesh().hit(a, b), scaleLimits(this.scene, this.life));
     this.inputs = new Inputs(session);
     this.crop = new Crop(page);
     this.surfaces = mode === "immersive-ar" ? new Surfaces(session) : null;
-    this.menu = new Menu(page.manifest.title, () => this.buttons());
+    this.menu = new Menu(manifest.title, () => this.buttons());
     this.height = settings.comfort.height;
     this.pace = new Pace(page, session);
     page.scene.add(this.drawing.object, this.menu.object);

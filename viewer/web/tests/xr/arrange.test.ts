@@ -1,7 +1,7 @@
 import * as THREE from "three";
 import { describe, expect, it } from "vitest";
 import { camFromWorld } from "../../src/view/frames";
-import { footLevel, isSmall, lifeSize, onTable, type Person, type Scene, scaleLimits, standing, tableSpot } from "../../src/xr/arrange";
+import { footLevel, isSmall, lifeSize, onTable, type Person, type Scene, scaleLimits, standing, standLevel, tableSpot } from "../../src/xr/arrange";
 import { Ground } from "../../src/xr/ground";
 import { heading, toPlace, toRoom } from "../../src/xr/locomotion";
 import { DEFAULTS, parseComfort, Settings } from "../../src/xr/settings";
@@ -26,6 +26,12 @@ describe("scale", () => {
     expect(min).toBeLessThanOrEqual(0.1 / 8);
     expect(max).toBeGreaterThanOrEqual(10);
   });
+});
+
+describe("what people stand on", () => {
+  it("is the floor where cameras were held as high as people are", () => expect(standLevel(SCENE, 1, [camera(0.4), camera(0.6), camera(0.5)])).toBe(-1));
+  it("is below a table that was photographed from close above", () => expect(standLevel(SCENE, 1, [camera(-0.5)])).toBeCloseTo(-2));
+  it("is unknown without a floor", () => expect(standLevel({ ...SCENE, floor: null }, 1, [camera(1)])).toBeNull());
 });
 
 describe("life-size", () => {
