@@ -3,8 +3,9 @@
 import * as THREE from "three";
 import type { CapturedCamera } from "../manifest";
 import type { Page } from "../page";
-import { slider, toggle } from "../show/controls";
-import { element, iconButton, textButton } from "../ui/ui";
+import { wordSlider } from "../show/controls";
+import { toggle } from "../ui/fields";
+import { element, hint, iconButton, textButton } from "../ui/ui";
 import { lensOf, poseOf } from "../view/frames";
 import { Frustums } from "./frustums";
 import { Photo } from "./photo";
@@ -63,14 +64,17 @@ class Capture {
     back.addEventListener("click", () => this.step(-1));
     on.addEventListener("click", () => this.step(1));
     leave.addEventListener("click", () => page.navigation.home());
-    this.strip = element("div", { class: "camera-strip", role: "group", "aria-label": "Captured camera", hidden: "" }, back, this.name, on, this.photoTools, leave);
+    this.strip = element("div", { class: "camera-strip", role: "region", "aria-label": "Captured camera", hidden: "" }, back, this.name, on, this.photoTools, leave);
     page.ui.root.append(this.strip);
     page.navigation.onLeave(() => this.left());
     this.watchPointer();
+    page.stage.onFrame(() => {
+      if (this.frustums.lines.visible && this.frustums.leaveOut(page.camera.position)) page.stage.invalidate();
+    });
   }
 
   build(body: HTMLElement): void {
-    const marks = toggle("Show the cameras in the scene", "frustums", this.frustums.lines.visible, (on) => this.showFrustums(on));
+    const marks = toggle("Show them in the scene", this.frustums.lines.visible, (on) => this.showFrustums(on), "frustums");
     this.marks = marks.input;
     const held = this.cameras.filter(({ split }) => split === "test").length;
     const list = element("select", { id: "camera-list", size: "10", "aria-label": "Captured cameras" });
@@ -79,7 +83,7 @@ class Capture {
     list.addEventListener("change", () => void this.jump(list.selectedIndex));
     this.list = list;
     const counted = `${this.cameras.length} cameras${held > 0 ? `, ${held} of them held out: training never saw those` : ""}.`;
-    body.append(marks.root, list, element("p", { class: "soft" }, `${counted} The keys [ and ] step through them.`));
+    body.append(marks.root, list, hint(`${counted} The keys [ and ] step through them.`));
     this.showFrustums(true);
   }
   step(by: number): void {
@@ -98,7 +102,6 @@ class Capture {
     this.strip.dataset["index"] = String(index);
     this.photoTools.hidden = camera.photo === null;
     if (this.list) this.list.selectedIndex = index;
-    this.frustums.leaveOut(index);
     this.page.stage.invalidate();
     await arrival;
     if (this.current === index) this.photo.show(camera);
@@ -109,7 +112,6 @@ class Capture {
     this.current = null;
     this.photo.show(null);
     this.strip.hidden = true;
-    this.frustums.leaveOut(null);
     if (this.list) this.list.selectedIndex = -1;
     this.page.stage.invalidate();
   }
@@ -119,7 +121,7 @@ class Capture {
     this.page.stage.invalidate();
   }
   private buildPhotoTools(): HTMLElement {
-    const opacity = slider(
+    const opacity = wordSlider(
       "Photo",
       "photo-opacity",
       { min: 0, max: 1, step: 0.05, value: 0 },
@@ -164,6 +166,6 @@ class Capture {
     const box = this.page.stage.canvas.getBoundingClientRect();
     const caster = new THREE.Raycaster();
     caster.setFromCamera(new THREE.Vector2((2 * (clientX - box.left)) / box.width - 1, 1 - (2 * (clientY - box.top)) / box.height), this.page.camera);
-    return this.frustums.hit(caster.ray, this.current);
+    return this.frustums.hit(caster.ray);
   }
 }

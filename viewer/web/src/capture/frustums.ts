@@ -14,11 +14,13 @@ const MARKED = new THREE.Color("#ffffff");
 export class Frustums {
   readonly lines: THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasicMaterial>;
   private readonly places: Float32Array;
+  private readonly depth: number;
   private marked: number | null = null;
+  private leftOut = "";
 
   constructor(private readonly cameras: readonly CapturedCamera[]) {
     this.places = new Float32Array(3 * POINTS * cameras.length);
-    const depth = pyramidDepth(cameras);
+    const depth = (this.depth = pyramidDepth(cameras));
     cameras.forEach((camera, i) => corners(camera, depth).forEach((point, k) => point.toArray(this.places, 3 * (POINTS * i + k))));
     const geometry = new THREE.BufferGeometry();
     geometry.setAttribute("position", new THREE.BufferAttribute(this.places, 3));
@@ -26,14 +28,19 @@ export class Frustums {
     this.lines = new THREE.LineSegments(geometry, new THREE.LineBasicMaterial({ vertexColors: true }));
     this.lines.visible = false;
     cameras.forEach((_, i) => this.paint(i, false));
-    this.leaveOut(null);
+    this.leaveOut(new THREE.Vector3(Infinity, 0, 0));
   }
 
-  /** Draw all but one, which the eye stands in. */
-  leaveOut(index: number | null): void {
+  /** Draw all but those that the eye stands in; the eye in the frame of three.js. False when those were left out already. */
+  leaveOut(eye: THREE.Vector3): boolean {
+    const near = this.around(this.lines.worldToLocal(eye.clone()));
+    const key = [...near].join();
+    if (key === this.leftOut && this.lines.geometry.index) return false;
+    this.leftOut = key;
     const indices: number[] = [];
-    for (let i = 0; i < this.cameras.length; i++) if (i !== index) for (const end of LINES) indices.push(POINTS * i + end);
+    for (let i = 0; i < this.cameras.length; i++) if (!near.has(i)) for (const end of LINES) indices.push(POINTS * i + end);
     this.lines.geometry.setIndex(indices);
+    return true;
   }
   /** Show which one the pointer is on; false when that is so already. */
   mark(index: number | null): boolean {
@@ -44,12 +51,13 @@ export class Frustums {
     return true;
   }
   /** The camera whose pyramid a ray in the frame of three.js meets first. */
-  hit(ray: THREE.Ray, except: number | null): number | null {
+  hit(ray: THREE.Ray): number | null {
     const local = ray.clone().applyMatrix4(this.lines.matrixWorld.clone().invert());
+    const near = this.around(local.origin);
     const [a, b, c, at] = [new THREE.Vector3(), new THREE.Vector3(), new THREE.Vector3(), new THREE.Vector3()];
     let [nearest, found]: [number, number | null] = [Infinity, null];
     for (let i = 0; i < this.cameras.length; i++) {
-      if (i === except) continue;
+      if (near.has(i)) continue;
       for (let f = 0; f < FACES.length; f += 3) {
         [a, b, c].forEach((corner, k) => corner.fromArray(this.places, 3 * (POINTS * i + FACES[f + k]!)));
         const distance = local.intersectTriangle(a, b, c, false, at)?.distanceTo(local.origin) ?? Infinity;
@@ -59,6 +67,14 @@ export class Frustums {
     return found;
   }
 
+  /** The cameras whose eye is nearer than their pyramid is deep. */
+  private around(eye: THREE.Vector3): Set<number> {
+    const near = new Set<number>();
+    for (let i = 0, at = 0; i < this.cameras.length; i++, at += 3 * POINTS) {
+      if (Math.hypot(this.places[at]! - eye.x, this.places[at + 1]! - eye.y, this.places[at + 2]! - eye.z) < this.depth) near.add(i);
+    }
+    return near;
+  }
   private paint(index: number, marked: boolean): void {
     const color = this.lines.geometry.getAttribute("color");
     const { r, g, b } = marked ? MARKED : this.cameras[index]!.split === "test" ? TEST : TRAIN;

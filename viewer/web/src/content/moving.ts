@@ -52,6 +52,9 @@ export class MovingSplats {
     this.wanted = index;
     const ahead = this.ahead();
     for (const [other, stop] of this.loading) if (!ahead.includes(other)) stop.abort();
+    const waits = !this.frames.has(index) && !this.loading.has(index);
+    const last = ahead.filter((other) => this.loading.has(other)).at(-1);
+    if (waits && this.loading.size >= PARALLEL && last !== undefined) this.loading.get(last)!.abort(); // the frame that is awaited comes first
     this.forget(ahead);
     this.pump();
     if (this.frames.has(index)) {

@@ -170,7 +170,9 @@ function collect(set: Pickable, ray: PickRay, hits: { t: number; alpha: number }
   const widening = filterReach(ray.pixel);
   const { mean, reach } = set;
   for (let i = 0, j = 0; i < set.count; i++, j += 3) {
-    const [x, y, z] = [mean[j]! - ox, mean[j + 1]! - oy, mean[j + 2]! - oz];
+    const x = mean[j]! - ox;
+    const y = mean[j + 1]! - oy;
+    const z = mean[j + 2]! - oz;
     const t = x * dx + y * dy + z * dz;
     const r = reach[i]!;
     if (r < 0 || t < -r) continue;

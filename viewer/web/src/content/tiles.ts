@@ -59,7 +59,8 @@ export class Tiles {
   async loadCoarse(): Promise<void> {
     this.wanted = this.choose();
     const whole = await this.hooks.load(this.set.coarse, (bytes) => this.count(-1, bytes), new AbortController().signal, true);
-    this.coarse = this.set.tiles.length > 1 && whole.mesh.extSplats ? splitSplats(whole, tileOfPoints(this.set.tiles, whole.pick.mean), this.set.tiles.length) : [whole];
+    const { tiles } = this.set;
+    this.coarse = tiles.length > 1 ? splitSplats(whole, tileOfPoints(tiles, whole.pick.mean), tiles.length) : [whole];
     this.group.add(...this.coarse.flatMap((part) => part?.mesh ?? []));
     this.hooks.onShown();
   }
@@ -118,7 +119,7 @@ export class Tiles {
   private pump(): void {
     for (const index of this.wanted) {
       if (this.loading.size >= PARALLEL) return;
-      if (!this.held.has(index) && !this.loading.has(index)) void this.fetch(index);
+      if (!this.held.has(index) && !this.loading.has(index) && !this.failed.has(index)) void this.fetch(index);
     }
   }
   private async fetch(index: number): Promise<void> {

@@ -2,6 +2,7 @@
 
 import type { Page } from "../page";
 import { element, textButton } from "../ui/ui";
+import { fileName } from "./file_name";
 
 const ICON_SHARE = '<circle cx="18" cy="5" r="2.5"/><circle cx="6" cy="12" r="2.5"/><circle cx="18" cy="19" r="2.5"/><path d="M8.2 10.8l7.6-4.4M8.2 13.2l7.6 4.4"/>';
 const ICON_FULL = '<path d="M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5"/>';
@@ -14,6 +15,7 @@ export function installKeep(page: Page): void {
     title: "Share",
     icon: ICON_SHARE,
     key: "l",
+    short: "Share",
     group: "page",
     onOpen: () => (field.value = page.share.link()),
     build: (body) => {
@@ -52,14 +54,8 @@ function saveScreenshot({ stage, manifest, ui }: Page): void {
   }, "image/png");
 }
 
-/** A title as the name of a file, without what file systems forbid. */
-export function fileName(title: string, ending: string): string {
-  const plain = title.normalize("NFC").replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 80);
-  return `${plain || "place"}.${ending}`;
-}
-
 function installFullScreen({ ui }: Page): void {
-  const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f", { group: "page", id: "full-screen" });
+  const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f", { group: "page", short: "Full", id: "full-screen" });
   const toggle = async () => {
     try {
       if (document.fullscreenElement) await document.exitFullscreen();

@@ -1,10 +1,10 @@
 /** How to move: orbit, fly or walk; back to the start; the view in a share link. */
 
 import type { Page } from "../page";
-import { element, textButton } from "../ui/ui";
+import { radioGroup, type RadioGroup } from "../ui/fields";
+import { hint, textButton } from "../ui/ui";
 import { type Mode, MODES } from "../view/navigation";
 import { toYup } from "../view/frames";
-import { choice } from "./controls";
 
 const ICON = '<path d="M12 3v18M3 12h18M12 3l-3 3M12 3l3 3M12 21l-3-3M12 21l3-3M3 12l3-3M3 12l3 3M21 12l-3-3M21 12l-3 3"/>';
 const NAMES: Record<Mode, string> = { orbit: "Orbit", fly: "Fly", walk: "Walk" };
@@ -20,18 +20,20 @@ export function installMove(page: Page): void {
     const picked = content.pickPixel(x, y);
     return picked && page.rig.localToWorld(toYup(picked.world));
   };
-  let modes: { root: HTMLElement; select: (mode: Mode) => void } | null = null;
-  const about = element("p", { class: "soft" }, ABOUT[navigation.mode]);
+  let modes: RadioGroup<Mode> | null = null;
+  const about = hint(ABOUT[navigation.mode]);
   ui.addPanel({
     id: "move",
     title: "Move",
     icon: ICON,
     key: "g",
+    short: "Move",
     build: (body) => {
-      modes = choice("How to move", "mode", MODES.map((mode, i) => [mode, `${NAMES[mode]} (${i + 1})`] as const), navigation.mode, (mode) => navigation.setMode(mode));
-      const reset = textButton("Back to the start (R)", () => navigation.home());
+      modes = radioGroup("How to move", MODES.map((mode) => ({ value: mode, label: NAMES[mode] })), navigation.mode, (mode) => navigation.setMode(mode));
+      modes.root.id = "modes";
+      const reset = textButton("Back to the start", () => navigation.home());
       reset.id = "reset-view";
-      body.append(modes.root, about, reset, element("p", { class: "soft" }, "A double click or double tap flies to that place."));
+      body.append(modes.root, about, reset, hint("A double click or double tap flies to that place."));
     },
   });
   MODES.forEach((mode, i) =>
@@ -46,7 +48,7 @@ export function installMove(page: Page): void {
   );
   ui.addKey({ key: "r", does: "Back to the start", act: () => navigation.home() });
   navigation.onMode(() => {
-    modes?.select(navigation.mode);
+    modes?.set(navigation.mode);
     about.textContent = ABOUT[navigation.mode];
     page.stage.canvas.dataset["mode"] = navigation.mode;
   });

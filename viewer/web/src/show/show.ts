@@ -3,17 +3,18 @@
 import type { Shown } from "../content/content";
 import { PageError } from "../manifest";
 import type { Page } from "../page";
+import { radioGroup, toggle } from "../ui/fields";
 import { element } from "../ui/ui";
-import { choice, slider, toggle } from "./controls";
+import { wordSlider } from "./controls";
 import "./show.css";
 
 const ICON = '<path d="M2 12s3.6-6.5 10-6.5S22 12 22 12s-3.6 6.5-10 6.5S2 12 2 12z"/><circle cx="12" cy="12" r="3"/>';
 const SHOWN: Record<Shown, string> = { splats: "Splats", mesh: "Mesh", both: "Both" };
 const GROUNDS = [
-  ["#000000", "Black"],
-  ["#7f7f7f", "Grey"],
-  ["#ffffff", "White"],
-] as const;
+  { value: "#000000", label: "Black" },
+  { value: "#7f7f7f", label: "Grey" },
+  { value: "#ffffff", label: "White" },
+];
 const COLOUR = /^#[0-9a-f]{6}$/;
 
 export function installShow(page: Page): void {
@@ -35,15 +36,17 @@ export function installShow(page: Page): void {
     title: "Show",
     icon: ICON,
     key: "v",
+    short: "Show",
     build: (body) => {
       if (content.choices.length > 1) {
-        const what = choice("What is shown", "shown", content.choices.map((c) => [c, SHOWN[c]] as const), content.shown, show);
-        refresh.push(() => what.select(content.shown));
+        const what = radioGroup("What is shown", content.choices.map((value) => ({ value, label: SHOWN[value] })), content.shown, show);
+        what.root.id = "shown";
+        refresh.push(() => what.set(content.shown));
         body.append(what.root);
       }
       if (manifest.splats || manifest.moving) body.append(quality(page));
       if (content.hasViewDependentColour) {
-        const sh = toggle("Colours change with the angle of view", "view-dependent", content.viewDependentColour, (on) => (content.viewDependentColour = on));
+        const sh = toggle("Colours change with the view", content.viewDependentColour, (on) => (content.viewDependentColour = on), "view-dependent");
         refresh.push(() => (sh.input.checked = content.viewDependentColour));
         body.append(sh.root);
       }
@@ -76,7 +79,7 @@ export function installShow(page: Page): void {
 
 function quality(page: Page): HTMLElement {
   const { content } = page;
-  const percent = slider(
+  const percent = wordSlider(
     "Splats drawn",
     "quality",
     { min: 5, max: 100, step: 5, value: 100 },
@@ -87,10 +90,11 @@ function quality(page: Page): HTMLElement {
 }
 
 function background(set: (colour: string) => void, refresh: (() => void)[], now: () => string): HTMLElement {
-  const own = element("input", { type: "color", id: "ground-own", "aria-label": "Another background colour" });
+  const own = element("input", { type: "color", id: "ground-own" });
   own.addEventListener("input", () => set(own.value));
-  const grounds = choice("Background", "ground", GROUNDS, "#000000", set);
-  grounds.root.append(own);
+  const grounds = radioGroup("Background", GROUNDS, "#000000", set);
+  grounds.root.id = "ground";
+  grounds.root.append(element("label", { class: "toggle", for: own.id }, element("span", {}, "Another colour"), own));
   const tell = () => {
     own.value = now();
     for (const input of grounds.root.querySelectorAll<HTMLInputElement>("input[type=radio]")) input.checked = input.value === now();

@@ -1,10 +1,10 @@
 /** The time slider of a scene that moves: play, pause, loop, step. */
 
 import type { Page } from "../page";
+import { iconOf } from "../ui/elements";
+import { ICONS } from "../ui/icons";
 import { element, iconButton } from "../ui/ui";
 
-const ICON_PLAY = '<path d="M7 4.5v15l12-7.5z"/>';
-const ICON_PAUSE = '<path d="M8 5v14M16 5v14"/>';
 const ICON_LOOP = '<path d="M4 12a6 6 0 0 1 6-6h9M16 3l3 3-3 3M20 12a6 6 0 0 1-6 6H5M8 21l-3-3 3-3"/>';
 
 export function installTime(page: Page): void {
@@ -13,14 +13,14 @@ export function installTime(page: Page): void {
   if (!moving) return;
   const step = 1 / moving.fps;
   let [playing, loop] = [false, true];
-  const play = iconButton("Play", ICON_PLAY);
+  const play = iconButton("Play", ICONS.play, "k");
   play.id = "play";
   const again = iconButton("Loop", ICON_LOOP);
   again.id = "loop";
   again.setAttribute("aria-pressed", "true");
   const slider = element("input", { type: "range", id: "time", min: String(moving.start), max: String(moving.end), step: "any", value: String(moving.start), "aria-label": "Time" });
   const output = element("output", { for: "time" });
-  const bar = element("div", { class: "time", role: "group", "aria-label": "Time" }, play, slider, output, again);
+  const bar = element("div", { class: "time", role: "region", "aria-label": "Time" }, play, slider, output, again);
   ui.root.append(bar);
 
   const tell = () => {
@@ -34,8 +34,7 @@ export function installTime(page: Page): void {
     playing = on;
     if (on && !loop && (content.time ?? 0) >= moving.end) go(moving.start);
     play.setAttribute("aria-label", on ? "Pause" : "Play");
-    play.title = on ? "Pause (K)" : "Play (K)";
-    play.querySelector("svg")!.innerHTML = on ? ICON_PAUSE : ICON_PLAY; // icons are ours, never from a file
+    play.firstElementChild?.replaceWith(iconOf(on ? ICONS.pause : ICONS.play));
   };
   const stepBy = (frames: number) => {
     setPlaying(false);

@@ -23,7 +23,7 @@ export interface Axes {
   fast: boolean;
 }
 
-const DOUBLE_TAP_MS = 350;
+const DOUBLE_TAP_MS = 400;
 const TAP_PIXELS = 6;
 const DEAD_ZONE = 0.14;
 const WHEEL_PER_LINE = 16;
