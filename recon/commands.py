@@ -25,6 +25,7 @@ from recon.arguments import (
     take,
 )
 from recon.errors import InputError, MissingPart, WorkspaceError
+from recon.keys import flag_of
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
 from recon.status import page_of, stage_line, status_rows
@@ -96,9 +97,8 @@ def _check_all_used(args: Any, job: Sequence[str]) -> None:
         given = take(kind, args)
         changed = [f for f in fields(kind) if getattr(given, f.name) != getattr(kind(), f.name)]
         if name not in job and changed:
-            flag = changed[0].metadata.get("aliases", [f"--{changed[0].name.replace('_', '-')}"])[0]
             raise InputError(
-                f"{flag} is an option of `recon {name}`, which is not part of this run: add {how} or leave it out."
+                f"{flag_of(changed[0])} is an option of `recon {name}`, which is not part of this run: add {how} or leave it out."
             )
 
 

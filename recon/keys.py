@@ -41,13 +41,18 @@ def changes(record: dict[str, Any], stage: Stage, options: Any, inputs: dict[str
     """What differs between a result and what is asked now."""
     if record["version"] != stage.version:
         yield f"it was written by another version of the stage ({record['version']}, now {stage.version})"
-    before = record["options"]
+    before, flags = record["options"], {field.name: flag_of(field) for field in dataclasses.fields(options)}
     for name, value in key_options(options).items():
         if before.get(name) != value:
-            yield f"--{name.replace('_', '-')} was {_shown(before.get(name))}, now {_shown(value)}"
+            yield f"{flags[name]} was {_shown(before.get(name))}, now {_shown(value)}"
     for name, key in inputs.items():
         if name in record["inputs"] and record["inputs"][name] != key:  # options that changed may need other inputs
             yield "the photos have changed" if name == "source" else f"{name} has been remade since"
+
+
+def flag_of(field: dataclasses.Field[Any]) -> str:
+    """How the command line calls a field."""
+    return (*field.metadata.get("aliases", ()), f"--{field.name.replace('_', '-')}")[0]
 
 
 def _shown(value: Any) -> str:

@@ -125,7 +125,7 @@ class Workspace:
             if record is None:
                 raise WorkspaceError(
                     f"{stage} needs {_title(need, name)}, and {self.root} has none. "
-                    f"Run `{self._verb(need, name)}` first, or `recon run`."
+                    f"Run `{self._verb(need, name)}` first, or `recon run`.{self._made_otherwise(stage, name, options)}"
                 )
             if stale := self.stale_inputs(need, name):
                 raise WorkspaceError(
@@ -134,6 +134,12 @@ class Workspace:
                 )
             keys[need] = record["result"]
         return keys
+
+    def _made_otherwise(self, stage: str, name: str, options: Any) -> str:
+        """What the result that is there was made with, if with other options, as a sentence."""
+        record = self.record(stage, name)
+        told = [] if record is None or options is None else list(changes(record, STAGES[stage], options, {}))
+        return f" The {_title(stage, name)} that is there was made otherwise: {'; '.join(told)}." if told else ""
 
     def stale_inputs(self, stage: str, name: str = "main") -> list[str]:
         """The needs of a finished stage that have been remade since, directly or further up."""
@@ -359,7 +365,7 @@ def _another_key(root: Path, stage: str, name: str, plan: Plan) -> str:
     beside = " or keep both with --name NEW," if STAGES[stage].named else ""
     return (
         f"{root} already holds a result of {_title(stage, name)} made otherwise: {'; '.join(plan.changes)}. Nothing was changed. "
-        f"Add --redo to replace it,{beside} or choose another folder with -w."
+        f"Repeat its options to keep it, add --redo to replace it,{beside} or choose another folder with -w."
     )
 
 

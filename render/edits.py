@@ -136,7 +136,7 @@ Region = Ball | Box | Spots
 REGIONS: dict[str, Any] = {"ball": Ball, "box": Box, "spots": Spots}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Edits:
     """What was deleted from a scene."""
 

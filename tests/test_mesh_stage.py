@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -232,7 +233,13 @@ def test_what_a_mesh_needs_follows_its_options(tmp_path):
     assert row.needs_for(MeshOptions()) == ("ingest", "align", "train") == row.needs_for(None)
     assert row.needs_for(MeshOptions(mesh_from="depth"))[-1] == "depth"
     assert set(workspace.input_keys("mesh", options=MeshOptions())) == {"ingest", "align", "train"}
-    with pytest.raises(WorkspaceError, match="recon depth"):
+    with pytest.raises(WorkspaceError, match=r"recon depth.*first, or `recon run`\.$"):
+        workspace.input_keys("mesh", options=MeshOptions(mesh_from="depth"))
+    made = json.loads((tmp_path / "w/train/main/stage.json").read_text())
+    record = made | {"stage": "mesh", "version": row.version, "options": key_options(MeshOptions())}
+    (tmp_path / "w/mesh/main").mkdir(parents=True)
+    write_json(tmp_path / "w/mesh/main/stage.json", record)
+    with pytest.raises(WorkspaceError, match=r"recon depth.*made otherwise: --from was splats, now depth"):
         workspace.input_keys("mesh", options=MeshOptions(mesh_from="depth"))
 
 
@@ -243,7 +250,7 @@ def test_inputs_that_other_options_need_were_not_remade():
         "inputs": {"depth": "1"},
     }
     told = list(changes(record, STAGES["mesh"], MeshOptions(), {"train": "2"}))
-    assert told == ["--mesh-from was depth, now splats"]
+    assert told == ["--from was depth, now splats"]  # as the command line calls it
     assert "depth has been remade since" in list(changes(record, STAGES["mesh"], MeshOptions(), {"depth": "2"}))
 
 

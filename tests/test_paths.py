@@ -321,7 +321,7 @@ def test_a_captured_path_is_smoother_than_the_hand_that_held_the_camera():
     path = captured(model_of(pose), 16 / 9).path
     bend = lambda c: (
         np.linalg.norm(np.diff(c, 2, axis=0), axis=1).max() / np.linalg.norm(np.diff(c, axis=0), axis=1).mean()
-    )  # noqa: E731
+    )
     assert bend(centers(path.cam_from_world)) < 0.2 * bend(centers(pose))
     assert rolls(path, np.array([0, 0, 1])) < 0.01
 

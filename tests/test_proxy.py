@@ -219,6 +219,17 @@ def test_a_client_cannot_leave_its_own_secret_or_host(door: Door, key: str) -> N
     assert answer.status == 101 and "server" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    "path", ["/C:/windows/win.ini", "/../x", "/..%2fx", "/a//b", "/\\host\\x", "/a/./b", "/.x", "/a%20b"]
+)
+def test_paths_that_viser_does_not_have_never_reach_it(path: str) -> None:
+    with Flood() as flood, proxy(flood.port, "s", ServeOptions(port=0)) as door:
+        assert ask(door.url, path).status == 404
+        with dial(door.url) as wire:
+            wire.sendall(head(door.url, path, **SHAKE))
+            assert hear_one(wire).status == 404
+
+
 def test_nothing_can_be_uploaded(door: Door, key: str) -> None:
     """viser keeps parts of a file that is sent to any element of its panel; ours has no use for them."""
     with FakeBrowser(door.port, None, {"Cookie": key}) as browser:

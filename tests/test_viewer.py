@@ -216,10 +216,10 @@ def test_pictures_of_a_scene(tmp_path: Path) -> None:
     assert abs(z[8, 12] - distance) < 1.2, "the box of splats is as far as it is"
     away = replace(pose, position=tuple(4 * v for v in pose.position), wxyz=(1.0, 0.0, 0.0, 0.0))
     assert (true_image(seen.scene, away, 24) == BACKGROUND).all() and true_depth(seen.scene, away, 24) is None
-    found = compare(seen.scene, seen.sparse, "photo 00.jpg", 48)
+    found = compare([seen.scene], seen.sparse, "photo 00.jpg", 48)
     assert found.picture.shape == (3 * 32 + 2 * 6, 48, 3) and found.long_side == 48
     photo, render = found.picture[:32] / 255, found.picture[38:70] / 255
-    assert found.psnr == pytest.approx(-10 * np.log10(((photo - render) ** 2).mean()), abs=0.1)
+    assert found.psnr[0] == pytest.approx(-10 * np.log10(((photo - render) ** 2).mean()), abs=0.1)
     assert tiled([np.zeros((9, 5, 3), np.uint8)] * 3).shape == (9, 3 * 5 + 2 * 6, 3)
     assert thumbnail(seen.sparse, "photo 03.jpg").shape == (64, 96, 3)
 

@@ -31,6 +31,7 @@ from tests.fabricate import (
     write_scene,
     write_sparse_stage,
 )
+from viewer.nodes import TEST_COLOUR, TRAIN_COLOUR
 from viewer.options import ViewOptions
 from viewer.pictures import (
     pack,
@@ -38,7 +39,7 @@ from viewer.pictures import (
     true_image,
 )
 from viewer.server import HOST, Viewer, start_server
-from viewer.session import TEST_COLOUR, TRAIN_COLOUR, Session
+from viewer.session import Session
 
 QUICK = ViewOptions(port=0, rest_long_side=32, device="cpu")
 
@@ -122,9 +123,9 @@ def test_the_true_image_comes_at_rest_and_goes_with_the_next_movement(tmp_path: 
         sent = picture(shown["rgb_data"])
         session = viewer.sessions[0]
         seen = viewer._snapshot
-        assert seen is not None and seen.scene is not None and session._pose is not None
+        assert seen is not None and seen.scene is not None and session.pose is not None
         other = pose_of(cameras, 2, (96, 64))
-        near, far = (np.abs(sent - true_image(seen.scene, p, 32)).mean() for p in (session._pose, other))
+        near, far = (np.abs(sent - true_image(seen.scene, p, 32)).mean() for p in (session.pose, other))
         assert near < 10 and near < 0.4 * far, "up to JPEG it is the render for this very camera"
         browser.look(np.array(pose.position) * 1.1, pose.wxyz, pose.fov)
         wait_for(lambda: browser.of("BackgroundImageMessage")[-1]["rgb_data"] is None)
@@ -132,7 +133,7 @@ def test_the_true_image_comes_at_rest_and_goes_with_the_next_movement(tmp_path: 
         wait_for(lambda: browser.of("BackgroundImageMessage")[-1]["rgb_data"])
         session.panel.rest.value = False
         wait_for(lambda: browser.of("BackgroundImageMessage")[-1]["rgb_data"] is None)
-        assert not session._resting
+        assert not session.rest.showing
 
 
 def visibility(browser: FakeBrowser) -> list[bool]:
@@ -160,8 +161,8 @@ def test_a_click_on_a_camera_goes_there_and_clears_the_view(tmp_path: Path) -> N
         session = viewer.sessions[0]
         wait_for(lambda: session.panel.chosen == "photo 05.jpg")
         browser.look(cameras.centers[5], quat_from_rotation(cameras.world_from_cam[5, :3, :3]))
-        wait_for(lambda: not session._frusta[5].visible)
-        assert [f.visible for f in session._frusta].count(False) == 1
+        wait_for(lambda: not session.nodes.frusta[5].visible)
+        assert [f.visible for f in session.nodes.frusta].count(False) == 1
 
 
 def test_a_client_at_a_photo_sees_all_of_it_when_its_window_changes(tmp_path: Path) -> None:
@@ -290,18 +291,18 @@ def test_chromium_draws_points_and_splats_where_our_cameras_see_them(tmp_path: P
     write_sparse_stage(root, "sfm", tilted(model))
     with Viewer(root, QUICK) as viewer, chromium(viewer.url, tmp_path / "profile"):
         session = wait_for(lambda: viewer.sessions[:1])[0]
-        wait_for(lambda: session._points is not None)
+        wait_for(lambda: session.nodes.points is not None)
         session.panel.cameras.value, session.panel.point_size.value = False, 5.0
         assert_spot(session, tilted(model).cameras, 1, TURN @ spot)
         write_sparse_stage(root, "align", model)
-        wait_for(lambda: session._now.aligned)
+        wait_for(lambda: session.now.aligned)
         assert_spot(session, model.cameras, 4, spot)
         columns = {name: column[:1].copy() for name, column in splat_columns(1).items()}
         columns["mean"][0], columns["log_scale"][:], columns["opacity_logit"][:] = -spot, np.log(0.02), 6.0
         columns["sh"][:] = 0
         columns["sh"][:, 0] = 0.5 / SH_C0
         write_scene(root / "train" / "main" / "scene.npz", columns, World())
-        wait_for(lambda: session._splats is not None)
+        wait_for(lambda: session.splats is not None)
         session.panel.points.value, session.panel.rest.value = False, False
         assert_spot(session, model.cameras, 2, -spot)
 
@@ -315,17 +316,17 @@ def assert_spot(session: Session, cameras: Cameras, row: int, spot: np.ndarray) 
     session.go_to(f"photo {row:02d}.jpg")
 
     def found() -> bool:
-        pose = session._pose
+        pose = session.pose
         if pose is None or not np.allclose(pose.position, cameras.centers[row], atol=1e-4):
             return False
-        shot = session._client.get_render(pose.size[1], pose.size[0], transport_format="png", timeout=PATIENCE)
+        shot = session.client.get_render(pose.size[1], pose.size[0], transport_format="png", timeout=PATIENCE)
         expected = pose.cameras(max(pose.size)).project(spot[None])[0][0, 0]
         light = shot[..., :3].astype(float).sum(-1)
         bright = np.argwhere(light > 0.7 * max(light.max(), 300))
         return len(bright) > 0 and bool(np.abs(bright.mean(0)[::-1] + 0.5 - expected).max() < 1.5)
 
     wait_for(found)
-    seen = session._pose
+    seen = session.pose
     assert seen is not None
     pixel = seen.cameras(max(seen.size)).project(spot[None])[0][0, 0]
     truth = pose_of(cameras, row, seen.size).cameras(max(seen.size)).project(spot[None])[0][0, 0]

@@ -10,29 +10,24 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import numpy as np
+from typing import Any, Generic, TypeVar
 
 from recon.errors import ReconError
 from recon.geometry import World
 from recon.reconstruction import SUFFIX, Reconstruction
 from recon.sparse import read_colmap
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from recon.cameras import Cameras
-    from render.scene import Rendering
-    from render.splats import Splats
+from render.edits import Edits, placed, read_edits, same_frame
+from viewer.shown import Shown, read_finished, read_preview
+from viewer.surfaces import DepthFolder, MeshFile, read_depth_folder, read_mesh_file, unfinished_depth
 
 T = TypeVar("T")
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, ReconError)
 """What a file that is damaged, half gone, or of another version raises when it is read."""
+NO_EDITS = Edits()
 LIVE_SECONDS = 40.0
 """A training that has not written for so long has stopped. It writes a preview every 5 s."""
 
@@ -40,18 +35,18 @@ SWAP_SECONDS = 3.0
 """A folder that is being replaced may be absent for less than this."""
 
 
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """A scene that can be looked at."""
+@dataclass(frozen=True)
+class Trained:
+    """One scene of the workspace."""
 
-    splats: Splats | None
-    """Its splats, on the CPU; None when it is not made of splats."""
-    draw: Callable[[Cameras, Tensor], Rendering]
-    """draw(cameras, background f32[3]): the true image, all view dependence in it."""
-    depth: Callable[[Cameras], Rendering] | None
-    """depth(cameras): alpha and z of the splats; None when it is not made of splats."""
-    step: int | None
-    """Step of a training that is not finished; None for a finished scene."""
+    scene: Shown | None
+    """As it is shown: without what saved edits delete."""
+    whole: Shown | None
+    """As it was trained."""
+    edits: Edits
+    """As saved, in its frame."""
+    metrics: dict[str, Any] | None
+    """metrics.json of a finished evaluation of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +57,21 @@ class Snapshot:
     """Cameras and points, in the world frame when `aligned`, else in that of structure from motion."""
     aligned: bool = False
     scene: Shown | None = None
+    """The scene as it is shown: without what saved edits delete."""
+    whole: Shown | None = None
+    """The scene as it was trained."""
+    edits: Edits = NO_EDITS
+    """What is deleted from it, as saved, in its frame."""
+    others: Mapping[str, Trained] = field(default_factory=dict)
+    """Further scenes of this workspace that somebody compares with, by name."""
+    names: tuple[str, ...] = ()
+    """Scenes of this workspace, finished or in training."""
+    meshes: tuple[MeshFile, ...] = ()
+    """Finished meshes in the frame of `sparse`, that of this scene's name first."""
+    depth: DepthFolder | None = None
+    """Depth maps, finished or those that are done."""
+    sources: tuple[str | None, str | None] = (None, None)
+    """Results of structure from motion and of the training, as their stage.json tell them: what edits hang on."""
     test: frozenset[str] = frozenset()
     """Names of the held-out photos."""
     history: tuple[dict[str, Any], ...] = ()
@@ -77,9 +87,13 @@ class Snapshot:
 
     def same(self, other: Snapshot) -> bool:
         """Whether nothing has changed."""
-        heavy = self.sparse is other.sparse and self.scene is other.scene and self.history is other.history
-        light = ("aligned", "test", "metrics", "training", "working", "problems")
-        return heavy and all(getattr(self, name) == getattr(other, name) for name in light)
+        heavy = ("sparse", "scene", "whole", "edits", "history", "depth")
+        light = ("aligned", "others", "names", "meshes", "sources", "test", "metrics", "training", "working")
+        return (
+            all(getattr(self, name) is getattr(other, name) for name in heavy)
+            and all(getattr(self, name) == getattr(other, name) for name in light)
+            and self.problems == other.problems
+        )
 
 
 class Part(Generic[T]):
@@ -92,11 +106,12 @@ class Part(Generic[T]):
         self.value: T | None = None
         self.problem: str | None = None
 
-    def look(self, files: Sequence[Path]) -> T | None:
-        """The value; None when a file is missing for longer than a swap takes, or was never read without an error."""
+    def look(self, files: Sequence[Path], patience: float | None = None) -> T | None:
+        """The value; None when a file is missing for longer than a swap takes (or `patience`, seconds), or was never read
+        without an error."""
         stamps, now = tuple(stamp(path) for path in files), time.monotonic()
         if None in stamps:
-            if now - self._there > SWAP_SECONDS:
+            if now - self._there > (SWAP_SECONDS if patience is None else patience):
                 self._stamps = self.value = self.problem = None
             return self.value
         self._there = now
@@ -109,56 +124,146 @@ class Part(Generic[T]):
         return self.value
 
 
+class SceneWatch:
+    """Looks at one scene of a workspace: train/NAME, edits/NAME.json and eval/NAME."""
+
+    def __init__(self, root: Path, name: str, device: str, sparse: Callable[[], Reconstruction | None]) -> None:
+        self.root, self.name = root, name
+        self._finished = Part(lambda: read_finished(self.folder("train") / "scene.npz", device, sparse()))
+        self._preview = Part(lambda: read_preview(self.folder("train", built=True) / "preview.npz", device, sparse()))
+        self._metrics = Part(lambda: json.loads((self.folder("eval") / "metrics.json").read_text(encoding="utf-8")))
+        self._edits = Part(lambda: read_edits(self.edits_file))
+        self._edits_problem: str | None = None
+        self._given: tuple[Shown | None, Edits, str | None] = (None, NO_EDITS, None)
+        self._made: tuple[Shown | None, Edits] = (None, NO_EDITS)
+
+    @property
+    def edits_file(self) -> Path:
+        return self.root / "edits" / f"{self.name}.json"
+
+    def folder(self, stage: str, *, built: bool = False) -> Path:
+        return (self.root / ".building" if built else self.root) / stage / self.name
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        parts = (self._finished, self._preview, self._metrics, self._edits)
+        found = [part.problem for part in parts if part.problem]
+        return (*found, *([self._edits_problem] if self._edits_problem else []))
+
+    def poll(self, sfm: str | None) -> Trained:
+        """The scene as it is now. sfm: the result of structure from motion, for its edits."""
+        finished_file = self.folder("train") / "scene.npz"
+        preview_file = self.folder("train", built=True) / "preview.npz"
+        newer = written(preview_file) > written(finished_file)
+        whole = self._preview.look([preview_file]) if newer else None
+        if whole is None:
+            whole = self._finished.look([finished_file])
+        metrics = self._metrics.look([self.folder("eval") / "metrics.json"])
+        given = (whole, self._edits.look([self.edits_file], patience=0.0) or NO_EDITS, sfm)
+        if any(a is not b for a, b in zip(given[:2], self._given[:2], strict=True)) or given[2] != self._given[2]:
+            self._given = given
+            edits = self._placed(*given)
+            self._made = (None if whole is None else whole.edited(edits), edits)
+        unfinished = whole is None or whole.step is not None
+        return Trained(self._made[0], whole, self._made[1], None if unfinished else metrics)
+
+    def _placed(self, whole: Shown | None, edits: Edits, sfm: str | None) -> Edits:
+        """The edits in the scene's frame; none, and a problem, when they mean nothing there."""
+        self._edits_problem = None
+        if whole is None or whole.splats is None or not edits.regions:
+            return NO_EDITS
+        try:
+            return placed(edits, whole.splats.world, sfm, self.edits_file)
+        except ReconError as error:
+            self._edits_problem = f"{self.edits_file.name}: {error}"
+            return NO_EDITS
+
+
 class Watch:
-    """Looks at one scene of a workspace. Not thread-safe: one thread polls."""
+    """Looks at a workspace, and at one scene of it before the others. Not thread-safe: one thread polls."""
 
     def __init__(self, root: Path, name: str = "main", device: str = "cpu") -> None:
-        self.root, self.name = root, name
+        self.root, self.name, self._device = root, name, device
         self._sparse = {stage: Part(lambda s=stage: read_sparse(root, s)) for stage in ("align", "sfm")}
         self._test = Part(lambda: read_test(root / "ingest" / "capture.json"))
-        self._metrics = Part(lambda: json.loads((self._folder("eval") / "metrics.json").read_text(encoding="utf-8")))
-        self._finished = Part(
-            lambda: read_finished(self._folder("train") / "scene.npz", device, self._sparse["align"].value)
-        )
-        self._preview = Part(
-            lambda: read_preview(self._folder("train", built=True) / "preview.npz", device, self._sparse["align"].value)
-        )
+        self._scenes = {name: self._scene(name)}
+        self._meshes: dict[str, Part[MeshFile]] = {}
+        self._depth = Part(lambda: read_depth_folder(root / "depth"))
+        self._unfinished: DepthFolder | None = None
         self._history = {
-            built: Part(lambda b=built: read_history(self._folder("train", built=b) / "history.jsonl"))
+            built: Part(lambda b=built: read_history(self._scenes[name].folder("train", built=b) / "history.jsonl"))
             for built in (False, True)
         }
 
-    def _folder(self, stage: str, *, built: bool = False) -> Path:
-        return (self.root / ".building" if built else self.root) / stage / self.name
+    def _scene(self, name: str) -> SceneWatch:
+        return SceneWatch(self.root, name, self._device, lambda: self._sparse["align"].value)
 
-    def poll(self) -> Snapshot:
-        """The workspace as it is now. Reads only what has changed since the last call."""
+    def poll(self, others: Collection[str] = ()) -> Snapshot:
+        """The workspace as it is now, with the scenes named in `others`. Reads only what has changed since the last call."""
         sparse, aligned = self._look_sparse(), self._sparse["align"].value is not None
-        finished_file = self._folder("train") / "scene.npz"
-        preview_file = self._folder("train", built=True) / "preview.npz"
-        newer = written(preview_file) > written(finished_file)
-        scene = self._preview.look([preview_file]) if newer else None
-        if scene is None:
-            scene = self._finished.look([finished_file])
-        building = self._folder("train", built=True)
+        names = scene_names(self.root)
+        wanted = [name for name in names if name in others and name != self.name]
+        kept = {name: self._scenes.get(name) or self._scene(name) for name in wanted}
+        self._scenes = {self.name: self._scenes[self.name], **kept}
+        sources = (result_of(self.root / "sfm"), result_of(self._scenes[self.name].folder("train")))
+        trained = {name: scene.poll(sources[0]) for name, scene in self._scenes.items()}
+        mine, building = trained.pop(self.name), self._scenes[self.name].folder("train", built=True)
         last = max(written(building / name) for name in ("preview.npz", "history.jsonl", "building.json"))
         working = verb_at_work(self.root)
         training = working is not None and time.time() - last < LIVE_SECONDS
-        unfinished = scene is None or scene.step is not None
+        unfinished = mine.whole is None or mine.whole.step is not None
         history = self._history[(training or unfinished) and (building / "history.jsonl").is_file()]
-        folder = building if history is self._history[True] else self._folder("train")
-        parts = [*self._sparse.values(), self._finished, self._preview, self._metrics, self._test]
+        folder = building if history is self._history[True] else self._scenes[self.name].folder("train")
+        meshes, elsewhere = self._look_meshes(sparse)
+        parts = [*self._sparse.values(), self._test, self._depth, *self._meshes.values()]
+        problems = [part.problem for part in parts if part.problem]
         return Snapshot(
             sparse=sparse,
             aligned=aligned,
-            scene=scene,
+            scene=mine.scene,
+            whole=mine.whole,
+            edits=mine.edits,
+            others=trained,
+            names=names,
+            meshes=meshes,
+            depth=self._look_depth(sparse),
+            sources=sources,
             test=self._test.look([self.root / "ingest" / "capture.json"]) or frozenset(),
             history=history.look([folder / "history.jsonl"]) or (),
-            metrics=None if unfinished else self._metrics.look([self._folder("eval") / "metrics.json"]),
+            metrics=mine.metrics,
             training=training,
             working=working,
-            problems=tuple(part.problem for part in parts if part.problem),
+            problems=(*problems, *(p for scene in self._scenes.values() for p in scene.problems), *elsewhere),
         )
+
+    def _look_meshes(self, sparse: Reconstruction | None) -> tuple[tuple[MeshFile, ...], list[str]]:
+        """The meshes that belong to this frame, and what is to be said of the others."""
+        base = self.root / "mesh"
+        folders = sorted(path for path in base.iterdir() if not path.name.startswith(".")) if base.is_dir() else []
+        folders.sort(key=lambda path: path.name != self.name)
+        self._meshes = {
+            f.name: self._meshes.get(f.name) or Part(lambda f=f: read_mesh_file(f, f.name)) for f in folders
+        }
+        found = [part.look([base / name / "mesh.glb", base / name / "mesh.npz"]) for name, part in self._meshes.items()]
+        there = [mesh for mesh in found if mesh is not None]
+        if sparse is None or not there:
+            return (), []
+        here = tuple(mesh for mesh in there if same_frame(mesh.world, sparse.model.world))
+        return here, [
+            f"mesh {mesh.name}: it is from before the world was aligned anew" for mesh in there if mesh not in here
+        ]
+
+    def _look_depth(self, sparse: Reconstruction | None) -> DepthFolder | None:
+        """The finished maps, else those that are done; the same object as long as it is the same."""
+        finished = self._depth.look([self.root / "depth" / "depth.json", self.root / "depth" / "cameras.npz"])
+        if finished is not None and finished.world is not None and sparse is not None:
+            return finished if same_frame(finished.world, sparse.model.world) else None
+        if sparse is None:
+            return None
+        found, before = unfinished_depth(self.root / ".building" / "depth", sparse.model.names), self._unfinished
+        if found is None or before is None or found.names != before.names:
+            self._unfinished = found
+        return self._unfinished
 
     def _look_sparse(self) -> Reconstruction | None:
         for stage in ("align", "sfm"):
@@ -168,6 +273,27 @@ class Watch:
             files += [folder / "world.json"] if stage == "align" else []
             if (found := self._sparse[stage].look(files)) is not None:
                 return found
+        return None
+
+
+def scene_names(root: Path) -> tuple[str, ...]:
+    """Names under train/, finished or being built."""
+    found = set()
+    for base in (root / "train", root / ".building" / "train"):
+        folders = base.iterdir() if base.is_dir() else ()
+        found |= {
+            path.name
+            for path in folders
+            if not path.name.startswith(".") and ((path / "scene.npz").is_file() or (path / "preview.npz").is_file())
+        }
+    return tuple(sorted(found))
+
+
+def result_of(folder: Path) -> str | None:
+    """What stage.json says of a finished stage's result; None without."""
+    try:
+        return str(json.loads((folder / "stage.json").read_text(encoding="utf-8"))["result"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -193,66 +319,6 @@ def read_history(path: Path) -> tuple[dict[str, Any], ...]:
         if line.endswith("}"):
             rows.append(json.loads(line))
     return tuple(rows)
-
-
-def read_finished(path: Path, device: str, sparse: Reconstruction | None) -> Shown:
-    """A finished scene of any kind. Splats are drawn by viser too; everything is drawn by the scene itself."""
-    import torch
-
-    from render.scene_file import read_scene
-
-    scene = read_scene(path, device)
-
-    def draw(cameras: Cameras, background: Tensor) -> Rendering:
-        with torch.no_grad():
-            return scene.render(cameras, background=background.to(device))
-
-    if not hasattr(scene, "at"):
-        return Shown(None, draw, None, None)
-    splats = scene.at().detach()
-    return Shown(splats.to("cpu"), draw, _splat_depth(splats, nearest(sparse)), None)
-
-
-def read_preview(path: Path, device: str, sparse: Reconstruction | None) -> Shown:
-    """The scene of a training at work: the five columns and the step."""
-    import torch
-
-    from render.rasterize import rasterize
-    from render.splats import Splats
-
-    with np.load(path, allow_pickle=False) as data:
-        mean, log_scale, quat, opacity_logit, sh = (
-            torch.from_numpy(data[name]) for name in ("mean", "log_scale", "quat", "opacity_logit", "sh")
-        )
-        step = int(data["step"])
-        world = World.from_json(json.loads(str(data["world"]))) if "world" in data else World()
-    splats = Splats(mean, log_scale, quat, opacity_logit, sh, world=world)
-    near, placed = nearest(sparse), splats.to(device)
-
-    def draw(cameras: Cameras, background: Tensor) -> Rendering:
-        with torch.no_grad():
-            return rasterize(placed, cameras, background=background.to(device), depth=False, near=near)
-
-    return Shown(splats, draw, _splat_depth(placed, near), step)
-
-
-def _splat_depth(splats: Splats, near: float) -> Callable[[Cameras], Rendering]:
-    import torch
-
-    from render.rasterize import rasterize
-
-    def depth(cameras: Cameras) -> Rendering:
-        with torch.no_grad():
-            return rasterize(splats, cameras, sh_degree=0, depth=True, near=near)
-
-    return depth
-
-
-def nearest(sparse: Reconstruction | None) -> float:
-    """What is nearer than this is not drawn, world units: as in training, a hundredth of the cameras' extent."""
-    from render.initial import scene_extent
-
-    return 0.01 if sparse is None else 0.01 * scene_extent(sparse.model.cameras)
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

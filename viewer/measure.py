@@ -16,7 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from recon.errors import MissingPart
+from recon.errors import MissingPart, WorkspaceError
 from recon.job import Progress
 from viewer.targets import TARGETS
 
@@ -82,11 +82,18 @@ def check_browser() -> str:
     return path
 
 
-def measured(folder: Path, manifest: dict[str, Any], progress: Progress) -> dict[str, Any] | None:
-    """The manifest's "measured" of a site that is being built; None, with a sentence to the user, where it cannot be measured."""
+def measured(
+    folder: Path, manifest: dict[str, Any], progress: Progress, *, insist: bool = False
+) -> dict[str, Any] | None:
+    """The manifest's "measured" of a site that is being built; None, with a sentence to the user, where it cannot be measured.
+
+    insist: raise MissingPart or WorkspaceError instead.
+    """
     try:
         browser = check_browser()
     except MissingPart as error:
+        if insist:
+            raise
         progress.say(f"not measured: {error}")
         return None
     from playwright.sync_api import Error
@@ -94,9 +101,16 @@ def measured(folder: Path, manifest: dict[str, Any], progress: Progress) -> dict
     try:
         with progress.task("measuring in a browser", None), serving(folder) as url:
             return _open(browser, url, manifest)
-    except Error as error:
-        progress.warn(f"The page could not be measured: {str(error).strip().splitlines()[0]}")
+    except (Error, _PageFailed) as error:
+        said = f"The page could not be measured in {Path(browser).name}: {str(error).strip().splitlines()[0]}"
+        if insist:
+            raise WorkspaceError(f"{said} Publish with --measure no, and open it in another browser.") from error
+        progress.warn(said)
         return None
+
+
+class _PageFailed(Exception):
+    """The page shows why it cannot work."""
 
 
 @contextmanager
@@ -134,7 +148,7 @@ def _open(executable: str, url: str, manifest: dict[str, Any]) -> dict[str, Any]
             times = page.evaluate("window.reconTimes")
             if "error" in times:
                 shown = page.evaluate("document.querySelector('.failure')?.innerText ?? 'it shows no reason'")
-                raise MissingPart(f"The published page does not work: {shown}")
+                raise _PageFailed(" ".join(shown.split()))
             frames = page.evaluate(TIME_FRAMES, [FRAMES, FRAMES_MS])
             return {
                 "browser": f"Chromium {browser.version}, software rendering",

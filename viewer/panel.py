@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from viewer.live import Snapshot
 
 NO_PHOTOS: tuple[str, ...] = ("-",)
+NOTHING: tuple[str, ...] = ("-",)
+NO_OTHER: str = "no other scene"
+IN_CAMERAS: tuple[str, ...] = ("photos", "depth", "nothing")
+"""What the frames of the cameras can hold."""
 HELD_OUT = " · held out"
 """Marks a held-out photo in the list."""
 CHART_STYLE = """<style>
@@ -42,9 +46,14 @@ class Panel:
                 hint="When the camera rests, the picture is drawn by recon with all view-dependent colour. "
                 "While it moves, the browser draws the splats without it.",
             )
-            self.cameras = gui.add_checkbox("Cameras", True)
-            self.photos = gui.add_checkbox("Photos in cameras", True)
+            self.mesh = gui.add_checkbox("Mesh", False, visible=False)
+            self.which_mesh: viser.GuiDropdownHandle[str] = gui.add_dropdown("Which mesh", NOTHING, visible=False)
             self.points = gui.add_checkbox("Sparse points", True)
+            self.depth = gui.add_checkbox(
+                "Depth points", False, visible=False, hint="What the depth maps of the training photos measured."
+            )
+            self.cameras = gui.add_checkbox("Cameras", True)
+            self.in_cameras: viser.GuiDropdownHandle[str] = gui.add_dropdown("In cameras", IN_CAMERAS[::2])
             self.camera_size = gui.add_slider("Camera size", 0.1, 4.0, 0.1, 1.0)
             self.point_size = gui.add_slider("Point size", 0.2, 5.0, 0.2, 1.0)
             self.home = gui.add_button("Back to the start")
@@ -54,6 +63,13 @@ class Panel:
             self.step = gui.add_button_group("Go", ("previous", "next", "there"))
             self._caption = gui.add_html("")
         self._picture: viser.GuiImageHandle | None = None
+        self._compare_folder = gui.add_folder("Two scenes", visible=False, expand_by_default=False)
+        with self._compare_folder:
+            self.other: viser.GuiDropdownHandle[str] = gui.add_dropdown(
+                "Compare with", (NO_OTHER,), hint="Shown to the right of the divider while the camera rests."
+            )
+            self.divider = gui.add_slider("Divider", 0, 100, 1, 50, visible=False)
+            self._scores = gui.add_html("")
         self._curve_folder = gui.add_folder("Training", visible=False)
         with self._curve_folder:
             self._curves = gui.add_html("")
@@ -63,9 +79,12 @@ class Panel:
         for handle in (
             self.splats,
             self.rest,
-            self.cameras,
-            self.photos,
+            self.mesh,
+            self.which_mesh,
             self.points,
+            self.depth,
+            self.cameras,
+            self.in_cameras,
             self.camera_size,
             self.point_size,
         ):
@@ -78,6 +97,40 @@ class Panel:
         lines += [f"<span style='opacity:.75'>{html.escape(line)}</span>" for line in state_lines(snapshot)]
         style = "display:grid;gap:1px;padding:2px 8px 6px;font-size:13px;line-height:1.4"
         self._heading.content = f'<div style="{style}">{"".join(lines)}</div>'
+
+    def list_meshes(self, names: Sequence[str]) -> None:
+        """The meshes to choose from; the choice stays when it can."""
+        chosen = self.which_mesh.value
+        self.which_mesh.options = list(names) or list(NOTHING)
+        self.which_mesh.value = chosen if chosen in names else (*names, *NOTHING)[0]
+        self.mesh.visible, self.which_mesh.visible = bool(names), len(names) > 1
+
+    def offer_depth(self, there: bool) -> None:
+        """Whether there are depth maps."""
+        self.depth.visible = there
+        options = list(IN_CAMERAS if there else IN_CAMERAS[::2])
+        if list(self.in_cameras.options) != options:
+            chosen = self.in_cameras.value
+            self.in_cameras.options = options
+            self.in_cameras.value = chosen if chosen in options else options[0]
+
+    def list_scenes(self, names: Sequence[str]) -> None:
+        """The scenes that this one can be compared with."""
+        options, chosen = [NO_OTHER, *names], self.other.value
+        if options != list(self.other.options):
+            self.other.options = options
+            self.other.value = chosen if chosen in options else NO_OTHER
+        self._compare_folder.visible = bool(names)
+        self.divider.visible = self.chosen_other is not None
+
+    @property
+    def chosen_other(self) -> str | None:
+        """The name of the second scene."""
+        return None if self.other.value == NO_OTHER else self.other.value
+
+    def tell_scores(self, rows: Sequence[str]) -> None:
+        """A line of text for each of two scenes."""
+        self._scores.content = paragraph(rows) if rows else ""
 
     def list_photos(self, names: Sequence[str], test: frozenset[str]) -> None:
         """The photos to choose from, held-out ones first; the choice stays when it can."""
@@ -105,8 +158,8 @@ class Panel:
         self.photo.value = options[(options.index(self.photo.value) + by) % len(options)]
         return self.chosen
 
-    def show_picture(self, picture: NDArray[np.uint8], caption: str) -> None:
-        """The comparison and its line of text."""
+    def show_picture(self, picture: NDArray[np.uint8], caption: Sequence[str]) -> None:
+        """The comparison and its lines of text."""
         self.say_picture(caption)
         if self._picture is None:
             with self._photo_folder:
@@ -114,16 +167,28 @@ class Panel:
         else:
             self._picture.image = picture
 
-    def say_picture(self, caption: str) -> None:
-        """The line of text alone."""
-        style = "padding:0 8px;opacity:.75;font-size:13px;line-height:1.4"
-        self._caption.content = f'<div style="{style}">{html.escape(caption)}</div>'
+    def say_picture(self, caption: Sequence[str]) -> None:
+        """The lines of text alone."""
+        self._caption.content = paragraph(caption)
 
     def show_curves(self, history: Sequence[dict[str, Any]]) -> None:
         """The curves of the training; none without a history."""
         drawn = charts(history)
         self._curve_folder.visible = bool(drawn)
         self._curves.content = f"{CHART_STYLE}<div class='rc'>{''.join(drawn)}</div>" if drawn else ""
+
+
+def paragraph(lines: Sequence[str]) -> str:
+    """Lines of text as HTML."""
+    style = "padding:0 8px;opacity:.75;font-size:13px;line-height:1.4;overflow-wrap:anywhere"
+    return f'<div style="{style}">{"<br>".join(html.escape(line) for line in lines)}</div>'
+
+
+def score_line(letter: str, name: str, metrics: dict[str, Any] | None, step: int | None) -> str:
+    """What is known of how good a scene is."""
+    if metrics and metrics.get("psnr") is not None:
+        return f"{letter}  {name}: PSNR {metrics['psnr']:.2f} dB (held out)"
+    return f"{letter}  {name}: {'not evaluated' if step is None else f'in training, step {step:,}'}"
 
 
 def state_lines(snapshot: Snapshot) -> list[str]:

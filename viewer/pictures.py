@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from render.splats import SH_C0
 
 if TYPE_CHECKING:
     from recon.reconstruction import Reconstruction
+    from render.report_images import View
     from render.splats import Splats
-    from viewer.live import Shown
+    from viewer.shown import Shown
 
 BACKGROUND = (20, 20, 20)
 """Colour of viser's canvas in its dark theme, behind whatever the splats leave free."""
@@ -69,6 +71,22 @@ class Packed:
     """World units per unit of the buffer: brings the median covariance near 1, because float16 cannot hold small ones."""
 
 
+MARK = (255, 40, 190)
+"""Colour of selected splats."""
+
+
+def marked(packed: Packed, rows: NDArray[np.bool_]) -> Packed:
+    """The same splats with some of them bool[N] in the colour of a selection, and well to be seen."""
+    if not rows.any():
+        return packed
+    buffer = packed.buffer.copy()
+    rgba = buffer[:, 7:].copy().view(np.uint8).reshape(-1, 4)
+    rgba[rows, :3] = MARK
+    rgba[rows, 3] = np.maximum(rgba[rows, 3], 150)
+    buffer[:, 7:] = rgba.view(np.uint32)
+    return Packed(buffer, packed.scale)
+
+
 def pack(splats: Splats) -> Packed:
     """Splats [N] for viser. The scale is a power of 4, so that it changes seldom while a scene trains."""
     columns = {name: column.detach().cpu().numpy() for name, column in splats.columns().items()}
@@ -118,18 +136,21 @@ def draw(scene: Shown, cameras: Cameras, background: NDArray) -> NDArray[np.floa
 
 @dataclass(frozen=True)
 class Comparison:
-    """A photo beside the render of its camera."""
+    """A photo beside the renders of its camera."""
 
     picture: NDArray[np.uint8]
-    """u8[h, w, 3]: photo, render and error; beside each other when they are upright, below each other when they are wide."""
-    psnr: float
-    """dB, over the valid pixels at the picture's size."""
+    """u8[h, w, 3]: photo, then render and error of each scene; beside each other when they are upright, below each other when
+    they are wide."""
+    psnr: tuple[float, ...]
+    """dB, over the valid pixels at the picture's size, of each scene."""
     long_side: int
 
 
-def compare(scene: Shown, sparse: Reconstruction, name: str, long_side: int, background: float = 0.0) -> Comparison:
-    """Photo, render and error of a registered photo, a matte's free parts over a level of grey. Raises InputError when the
-    photo cannot be read."""
+def compare(
+    scenes: Sequence[Shown], sparse: Reconstruction, name: str, long_side: int, background: Sequence[float] = (0.0, 0.0)
+) -> Comparison:
+    """Photo, render and error of a registered photo in each scene, a matte's free parts over each scene's level of grey. The
+    errors have one scale of colours. Raises InputError when the photo cannot be read."""
     from render.dataset import read_photo
     from render.report_images import View, error_limit, error_picture, error_samples
 
@@ -137,15 +158,55 @@ def compare(scene: Shown, sparse: Reconstruction, name: str, long_side: int, bac
     camera = camera.resized(fit_size(camera.size, long_side))
     size = (int(camera.size[0, 0]), int(camera.size[0, 1]))
     photo = read_photo(sparse, name, size)
-    grey = np.full(3, background, np.float32)
-    target = np.clip(photo.over(grey), 0, 1).astype(np.float32)
-    render = draw(scene, camera, grey)
-    view = View(target, render, None if photo.mask is None else photo.mask > 0)
-    valid = np.ones(target.shape[:2], bool) if view.valid is None else view.valid
-    mean = float(np.mean((target[valid].astype(np.float64) - render[valid]) ** 2)) if valid.any() else float("nan")
-    limit = error_limit([error_samples(view.error)])
-    pictures = [as_bytes(target), as_bytes(render), error_picture(view.error, size, limit)]
-    return Comparison(tiled(pictures), -10 * float(np.log10(max(mean, 1e-10))), max(size))
+    views = []
+    for scene, level in zip(scenes, background, strict=False):
+        grey = np.full(3, level, np.float32)
+        target = np.clip(photo.over(grey), 0, 1).astype(np.float32)
+        views.append(View(target, draw(scene, camera, grey), None if photo.mask is None else photo.mask > 0))
+    limit = error_limit([error_samples(view.error) for view in views])
+    pictures = [as_bytes(views[0].photo)]
+    for view in views:
+        pictures += [as_bytes(view.render), error_picture(view.error, size, limit)]
+    return Comparison(tiled(pictures), tuple(psnr_of(view) for view in views), max(size))
+
+
+def psnr_of(view: View) -> float:
+    """dB over the valid pixels; NaN without any."""
+    valid = np.ones(view.photo.shape[:2], bool) if view.valid is None else view.valid
+    if not valid.any():
+        return float("nan")
+    mean = float(np.mean((view.photo[valid].astype(np.float64) - view.render[valid]) ** 2))
+    return -10 * float(np.log10(max(mean, 1e-10)))
+
+
+def split(a: NDArray[Any], b: NDArray[Any], share: float, *, line: bool = True) -> NDArray[Any]:
+    """Two pictures of one size in one: a left of `share` of the width, b right of it, with a line between."""
+    width = a.shape[1]
+    column = round(min(max(share, 0.0), 1.0) * width)
+    out = np.concatenate([a[:, :column], b[:, column:]], 1)
+    if line and 0 < column < width:
+        out[:, max(0, column - 1) : column + 1] = 255
+    return out
+
+
+def labelled(image: NDArray[np.uint8], names: tuple[str, str], share: float) -> NDArray[np.uint8]:
+    """Two names at the foot of a split picture, each on its side of the divider, where there is room for it."""
+    import cv2
+
+    out, height, width = image.copy(), image.shape[0], image.shape[1]
+    size = max(0.35, height / 1200)
+    column, pad = round(min(max(share, 0.0), 1.0) * width), max(4, round(height / 80))
+    for i, name in enumerate(names):
+        text = name.encode("ascii", "replace").decode()  # the fonts have no more
+        (wide, high), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        room = column if i == 0 else width - column
+        if wide + 4 * pad > room:
+            continue
+        x, y = (column - wide - 2 * pad if i == 0 else column + 2 * pad), height - 2 * pad
+        box = (slice(y - high - pad, y + below + pad // 2), slice(x - pad, x + wide + pad))
+        out[box] = (out[box] * 0.35).astype(np.uint8)
+        cv2.putText(out, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
+    return out
 
 
 def tiled(pictures: list[NDArray[np.uint8]], gap: int = 6) -> NDArray[np.uint8]:

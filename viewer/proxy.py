@@ -7,6 +7,7 @@ handed through both ways: when a client does not take them, viser is not read, s
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,8 +27,11 @@ PAGE_POLICY = (
     "connect-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """viser's page is one file with its script inside, and compiles code at run time; but it can talk to nobody else."""
+PLAIN_PATH = re.compile(r"/|(/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)+")
+"""What viser's own files are called: no drives, no parents, nothing that is encoded; viser judges paths less strictly."""
 HANDSHAKE = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions")
 AGREEMENT = (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions")
+NOTHING_HERE = "There is nothing at this address.\n"
 BAD_GATEWAY = "The viewer behind this address does not answer. Start `recon view` again.\n"
 
 
@@ -43,6 +47,9 @@ class Viser:
         self._port, self._secret = port, secret
 
     async def __call__(self, request: Request, visit: Visit) -> None:
+        if not PLAIN_PATH.fullmatch(request.path):
+            await visit.refuse(404, NOTHING_HERE)
+            return
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=visit.limits.chunk)
@@ -76,7 +83,7 @@ class Viser:
         response = await _next(http, reader, visit.limits.chunk)
         known = {name: value.decode("latin-1") for name, value in response.headers}
         if response.status_code != 200 or b"content-length" not in known:
-            await visit.refuse(404, "There is nothing at this address.\n")
+            await visit.refuse(404, NOTHING_HERE)
             return
         headers = {
             "Content-Type": known.get(b"content-type", "application/octet-stream"),

@@ -70,7 +70,7 @@ def publish(
         if options.measure != "no":
             from viewer.measure import measured
 
-            manifest["measured"] = measured(folder, manifest, progress)
+            manifest["measured"] = measured(folder, manifest, progress, insist=options.measure == "yes")
             write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -229,9 +229,10 @@ def published_photo(reconstruction: Reconstruction, name: str, side: int) -> NDA
     rgb = image[..., :3] * (image[..., 3:] / 255 if image.shape[2] == 4 else 1.0)
     mask = reconstruction.mask_path(name)
     if mask is not None and reconstruction.masks is not None:
-        hidden = read_image(inside(reconstruction.masks, mask))[..., 0] < 128
-        if hidden.shape == rgb.shape[:2]:
-            rgb[hidden] = HIDDEN_GREY
+        import cv2
+
+        shown = read_image(inside(reconstruction.masks, mask))[..., 0]
+        rgb[cv2.resize(shown, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST) < 128] = HIDDEN_GREY
     height, width = rgb.shape[:2]
     return np.clip(np.round(shrink(rgb, fit_size(np.array([width, height]), side))), 0, 255).astype(np.uint8)
 

@@ -1,5 +1,5 @@
-"""`recon view`: a workspace in the browser, finished or still at work. It reads, and writes nothing. Loopback only: others
-come in through the door of proxy.py.
+"""`recon view`: a workspace in the browser, finished or still at work. Loopback only: others come in through the door of
+proxy.py. It reads; it writes edits/NAME.json and paths/NAME.json, each when somebody clicks on "save".
 
 One thread polls the workspace while somebody looks; one thread draws (painter.py); viser's threads carry clicks and cameras.
 """
@@ -88,8 +88,10 @@ class Viewer:
         if not workspace_root.is_dir():
             example = command("recon", "run", "INPUT", "-w", workspace_root)
             raise WorkspaceError(f"{workspace_root} is no folder. `{example}` makes a workspace there.")
+        from viewer.layers import Clouds
         from viewer.live import Watch
         from viewer.painter import Painter
+        from viewer.session import Common
 
         self._root, self._options, self._secret = workspace_root, options, secret
         self._watch = Watch(workspace_root, options.name, pick_device(options.device))
@@ -100,6 +102,7 @@ class Viewer:
         self._place: Any = None
         self._packed: Any = None
         self.painter = Painter()
+        self._common = Common(self._root, self.painter, self._options, Clouds(), threading.Lock())
         self.server = start_server(options.port)
         self.server.on_client_connect(self._connected)
         self.server.on_client_disconnect(self._disconnected)
@@ -145,8 +148,7 @@ class Viewer:
                 "a page of another site, or another user, tried to look at the workspace, and was shown nothing"
             )
             return
-        title = (self._root.resolve().name, self._options.name)
-        self._sessions[client.client_id] = Session(client, self.painter, title, self._options.rest_long_side)
+        self._sessions[client.client_id] = Session(client, self._common)
         self._look.set()
 
     def _disconnected(self, client: viser.ClientHandle) -> None:
@@ -161,7 +163,7 @@ class Viewer:
             self._look.clear()
             if not self._stopped and self._sessions:
                 try:
-                    self._tell(self._watch.poll())
+                    self._tell(self._watch.poll([name for s in self.sessions if (name := s.panel.chosen_other)]))
                 except Exception:
                     log.exception("the workspace could not be shown; trying again")
 

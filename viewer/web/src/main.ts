@@ -3,6 +3,7 @@
 import "./style.css";
 import * as THREE from "three";
 import { Content } from "./content/content";
+import { readBody } from "./content/fetch";
 import { MAX_MANIFEST_BYTES, type Manifest, PageError, parseManifest } from "./manifest";
 import type { Page } from "./page";
 import { ShareState } from "./share_state";
@@ -68,10 +69,10 @@ async function readManifest(): Promise<Manifest> {
   } catch {
     throw new PageError("manifest.json cannot be fetched. The page needs a web server: in its folder, `python -m http.server` starts one.");
   }
-  if (!response.ok) throw new PageError(`manifest.json is missing on the server (${response.status}). Copy the whole published folder.`);
-  const text = await response.text();
-  if (text.length > MAX_MANIFEST_BYTES) throw new PageError("manifest.json is larger than any that recon writes. Publish the scene again.");
-  return parseManifest(text);
+  if (!response.ok || !response.body) throw new PageError(`manifest.json is missing on the server (${response.status}). Copy the whole published folder.`);
+  const bytes = await readBody(response.body, MAX_MANIFEST_BYTES);
+  if (bytes === null) throw new PageError("manifest.json is larger than any that recon writes. Publish the scene again.");
+  return parseManifest(new TextDecoder().decode(bytes));
 }
 
 function setClip(stage: Stage, manifest: Manifest): void {

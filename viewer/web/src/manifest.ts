@@ -165,7 +165,9 @@ class Reader {
   }
   number(min = -Infinity, max = Infinity): number {
     const value = this.value;
-    if (typeof value !== "number" || !Number.isFinite(value) || value < min || value > max) this.fail("a number");
+    if (typeof value !== "number" || !Number.isFinite(value) || value < min || value > max) {
+      this.fail(min === -Infinity && max === Infinity ? "a number" : `a number from ${min} to ${max}`);
+    }
     return value;
   }
   /** A whole number from 0. */

@@ -7,7 +7,10 @@ import { installKeep } from "./show/keep";
 import { installMove } from "./show/move";
 import { installShow } from "./show/show";
 import { installTime } from "./show/time";
+import { installCrop } from "./tools/crop";
 import { installMeasure } from "./tools/measure";
+import { installNotes } from "./tools/notes";
+import { installPath } from "./tools/path";
 import { installXr } from "./xr/install";
 
 export const PARTS: readonly ((page: Page) => void)[] = [
@@ -16,6 +19,9 @@ export const PARTS: readonly ((page: Page) => void)[] = [
   installCapture,
   installShow,
   installMeasure,
+  installNotes,
+  installCrop,
+  installPath,
   installXr,
   installKeep,
   installHelp,

@@ -21,7 +21,7 @@ export function installCapture(page: Page): void {
   const { cameras } = page.manifest;
   if (cameras.length === 0) return;
   const capture = new Capture(page, cameras);
-  page.ui.addPanel({ id: "capture", title: "Captured cameras", icon: ICON, key: "c", build: (body) => capture.build(body) });
+  page.ui.addPanel({ id: "capture", title: "Captured cameras", icon: ICON, key: "c", short: "Cameras", build: (body) => capture.build(body) });
   page.ui.addKey({ key: "[", does: "Previous captured camera", act: () => capture.step(-1) });
   page.ui.addKey({ key: "]", does: "Next captured camera", act: () => capture.step(1) });
   page.navigation.padButtons.set(4, () => capture.step(-1));

@@ -182,6 +182,7 @@ export class Content {
     }
     if (this.startTime !== null) await this.goToTime(this.startTime);
     if (this.mesh.visible || !this.tiles) await this.surface?.load((bytes) => this.count(bytes, mesh?.bytes ?? 1));
+    await this.stage.picture();
     this.tell("ready", 1);
   }
   /** Show a moving scene at a time, seconds. Resolves when the picture is there. */

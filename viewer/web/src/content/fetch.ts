@@ -35,20 +35,14 @@ async function fetchOnce(file: NamedBytes, onBytes: (bytes: number) => void, sig
   try {
     const response = await fetch(`./${file.file}`, { signal: stop.signal });
     if (!response.ok || !response.body) throw new PageError(`${file.file} is missing on the server (${response.status}). Copy the whole published folder.`);
-    const chunks: Uint8Array[] = [];
-    let length = 0;
-    for (const reader = response.body.getReader(); ; ) {
-      const { done, value } = await reader.read();
+    const bytes = await readBody(response.body, file.bytes, (length) => {
       clearTimeout(watch);
-      if (done) break;
       watch = setTimeout(onAbort, PATIENCE);
-      length += value.length;
-      if (length > file.bytes) throw sizeError(file, `more than ${file.bytes}`);
-      chunks.push(value);
       onBytes(length);
-    }
-    if (length !== file.bytes) throw sizeError(file, String(length));
-    return joined(chunks, length);
+    });
+    if (bytes === null) throw sizeError(file, `more than ${file.bytes}`);
+    if (bytes.length !== file.bytes) throw sizeError(file, String(bytes.length));
+    return bytes;
   } finally {
     clearTimeout(watch);
     signal?.removeEventListener("abort", onAbort);
@@ -56,7 +50,22 @@ async function fetchOnce(file: NamedBytes, onBytes: (bytes: number) => void, sig
   }
 }
 
-function joined(chunks: Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
+/** All of a body; null when it has more bytes than `most`. */
+export async function readBody(body: ReadableStream<Uint8Array>, most: number, onBytes: (length: number) => void = () => {}): Promise<Uint8Array<ArrayBuffer> | null> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  const reader = body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.length;
+    if (length > most) {
+      await reader.cancel();
+      return null;
+    }
+    chunks.push(value);
+    onBytes(length);
+  }
   const bytes = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {

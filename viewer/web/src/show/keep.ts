@@ -14,6 +14,7 @@ export function installKeep(page: Page): void {
     title: "Share",
     icon: ICON_SHARE,
     key: "l",
+    group: "page",
     onOpen: () => (field.value = page.share.link()),
     build: (body) => {
       const copy = textButton("Copy the link to this view", () => void copyLink(page, field));
@@ -58,7 +59,7 @@ export function fileName(title: string, ending: string): string {
 }
 
 function installFullScreen({ ui }: Page): void {
-  const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f");
+  const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f", { group: "page", id: "full-screen" });
   const toggle = async () => {
     try {
       if (document.fullscreenElement) await document.exitFullscreen();

@@ -58,16 +58,22 @@ export function installTime(page: Page): void {
   });
   ui.addKey({ key: ",", does: "One frame back", act: () => stepBy(-1) });
   ui.addKey({ key: ".", does: "One frame on", act: () => stepBy(1) });
-  let last = 0;
+  let [last, beyond] = [0, 0]; // beyond: seconds that the last frame has been shown
   stage.onFrame((seconds) => {
     const delta = Math.min(0.5, seconds - last);
     last = seconds;
     if (!playing || !content.settled) return; // time waits for a frame that is still on its way
     const time = (content.time ?? moving.start) + delta;
-    if (time < moving.end + (loop ? step : 0)) return go(time);
-    if (loop) return go(moving.start);
-    go(moving.end);
-    setPlaying(false);
+    if (time < moving.end) {
+      beyond = 0;
+      return go(time);
+    }
+    if (beyond === 0) go(moving.end);
+    beyond += delta;
+    if (beyond < step) return;
+    beyond = 0;
+    if (loop) go(moving.start);
+    else setPlaying(false);
   });
   page.share.register("time", {
     save: () => content.time ?? undefined,

@@ -6,8 +6,8 @@ import { element } from "../ui/elements";
 import type { Page } from "../page";
 
 export type Mark =
-  /** A line through places; `halo`: with a dark edge, for reading over any picture (default). */
-  | { kind: "line"; points: readonly THREE.Vector3[]; class?: string; closed?: boolean; dashed?: boolean }
+  /** A line through places, with a dark edge for reading over any picture; hidden when the eye is nearer to its first place than `apart`. */
+  | { kind: "line"; points: readonly THREE.Vector3[]; class?: string; closed?: boolean; dashed?: boolean; apart?: number }
   | { kind: "surface"; points: readonly THREE.Vector3[]; class?: string }
   | { kind: "dot"; at: THREE.Vector3; class?: string; radius?: number }
   /** A label beside (default) or above a place. */
@@ -17,7 +17,6 @@ type Point = readonly [number, number];
 
 interface Shape {
   mark: Mark;
-  /** For lines: the halo, then the line itself. */
   nodes: (SVGElement | HTMLElement)[];
 }
 
@@ -92,7 +91,8 @@ export class Overlay {
   private place({ mark, nodes }: Shape, width: number, height: number): void {
     if (mark.kind === "line" || mark.kind === "surface") {
       const closed = mark.kind === "surface" || mark.closed === true;
-      const d = pathOf(this.visible(mark.points, closed, width, height), closed);
+      const near = mark.kind === "line" && mark.apart !== undefined && mark.points[0]!.clone().applyMatrix4(this.view).length() < mark.apart;
+      const d = near ? "" : pathOf(this.visible(mark.points, closed, width, height), closed);
       for (const node of nodes) node.setAttribute("d", d);
       return;
     }

@@ -61,11 +61,13 @@ export class Placer {
     before?.interrupted();
     this.placing = placing;
     this.page.ui.root.classList.add("placing");
+    this.page.navigation.doubleTapFlies = false;
     this.cross.hidden = false;
   }
   stop(): void {
     this.placing = null;
     this.page.ui.root.classList.remove("placing");
+    this.page.navigation.doubleTapFlies = true;
     this.cross.hidden = true;
     this.hover(null);
   }

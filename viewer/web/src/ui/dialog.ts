@@ -12,8 +12,8 @@ export interface DialogAction {
 
 /** Open a dialog; Escape, the cross, and an action that does not return false close it. */
 export function openDialog(root: HTMLElement, id: string, title: string, body: Node[], actions: readonly DialogAction[]): HTMLDialogElement {
-  const heading = element("h2", { id: `${id}-title` }, title);
-  const dialog = element("dialog", { id, class: "dialog", "aria-labelledby": `${id}-title` });
+  const heading = element("h2", { id: `${id}-heading` }, title);
+  const dialog = element("dialog", { id, class: "dialog", "aria-labelledby": `${id}-heading` });
   const close = iconButton("Close", ICONS.close);
   close.addEventListener("click", () => dialog.close());
   const form = element("form", { method: "dialog" }, ...body);

@@ -21,7 +21,8 @@ export function iconOf(inner: string): SVGSVGElement {
 
 /** A square button with an icon; its label stands in a tooltip, and below the icon where there is room (`short`). */
 export function iconButton(label: string, icon: string, key?: string, short?: string): HTMLButtonElement {
-  const button = element("button", { type: "button", class: "icon", "aria-label": label, "data-tip": "" });
+  const named = !short || label.toLowerCase().includes(short.toLowerCase()) ? label : `${short}: ${label}`; // what is read includes what is seen
+  const button = element("button", { type: "button", class: "icon", "aria-label": named, "data-tip": "" });
   button.append(iconOf(icon), element("span", { class: "caption", "aria-hidden": "true" }, short ?? label));
   if (key) button.setAttribute("aria-keyshortcuts", key.toUpperCase());
   return button;

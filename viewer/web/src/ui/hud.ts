@@ -20,7 +20,7 @@ export interface HudSpec {
 }
 
 export class Hud {
-  readonly root = element("div", { class: "hud", role: "group", "aria-label": "Tool at work", hidden: "" });
+  readonly root = element("section", { class: "hud", "aria-label": "Tool at work", hidden: "" });
   private readonly text = element("p", { "aria-live": "polite" });
   private readonly buttons = element("div", { class: "row" });
   private spec: HudSpec | null = null;

@@ -78,8 +78,8 @@ export class Ui {
     this.status = element("div", { class: "status", role: "status", "aria-live": "polite" });
     this.meter = element("progress", { class: "meter", max: "1", value: "0", "aria-label": "Loading" });
     this.progress = element("span", { class: "progress" }, "Loading");
-    const card = element("div", { class: "card" }, element("p", { class: "card-title", "aria-hidden": "true" }, title), this.meter, this.progress);
-    container.append(heading, card, this.bar.root, this.drawer, this.hudBox.root, this.status);
+    const card = element("section", { class: "card", "aria-label": "Loading" }, element("p", { class: "card-title", "aria-hidden": "true" }, title), this.meter, this.progress);
+    container.append(element("header", {}, heading), card, this.bar.root, this.drawer, this.hudBox.root, this.status);
     window.addEventListener("keydown", (event) => this.pressed(event));
     startTooltips(container);
     this.addPanel({ id: "more", title: "More tools", icon: "", build: (body) => body.append(this.bar.rest) });
@@ -143,6 +143,7 @@ export class Ui {
       const body = element("div", { class: "body" });
       entry.section.append(body);
       entry.panel.build(body);
+      if (!body.querySelector("button, input, select, textarea, a")) body.tabIndex = 0; // to be scrolled by keyboard
     }
     this.drawer.hidden = entry.section.hidden = false;
     this.root.dataset["panel"] = id;

@@ -9,6 +9,8 @@ import { applyLens, type Lens, vfovDeg } from "./frames";
 const MAX_STD_DEV = Math.sqrt(2 * Math.log(255));
 const SCREEN_FILTER = 0.3;
 const MAX_PIXEL_RATIO = 2;
+/** However slow a device sorts, nobody waits longer, milliseconds. */
+const PICTURE_MS = 20_000;
 
 export type FrameListener = (seconds: number, delta: number, frame?: XRFrame) => void;
 
@@ -102,6 +104,19 @@ export class Stage {
   /** Draw now. */
   draw(): void {
     this.renderer.render(this.scene, this.camera);
+  }
+  /** Resolves when the picture shows all splats that stand in the scene: they are sorted elsewhere, and shown when that is done. */
+  async picture(): Promise<void> {
+    const { spark } = this;
+    const deadline = performance.now() + PICTURE_MS;
+    let drawn = false;
+    this.invalidate();
+    const forget = this.onFrame(() => (drawn ||= !this.dirty)); // what was asked for before this tick has been drawn
+    while (performance.now() < deadline && !document.hidden) {
+      await new Promise((resolve) => setTimeout(resolve, 16));
+      if (drawn && !spark.sorting && !spark.sortDirty && spark.display.mappingVersion === spark.current.mappingVersion) break;
+    }
+    forget();
   }
   resize(): void {
     const parent = this.canvas.parentElement;
