@@ -267,7 +267,7 @@ def test_a_headset_that_does_not_know_the_floor(browser: Browser, address: str) 
 
 def reason(page: Page) -> str:
     """What the panel says on a page that offers neither VR nor AR."""
-    page.keyboard.press("x")
+    page.keyboard.press("z")
     page.wait_for_selector("#panel-xr .xr-enter .hint")
     page.evaluate("recon.ui.open('more')")  # puts all buttons into the page
     assert page.locator("#enter-vr, #enter-ar").count() == 0

@@ -31,6 +31,8 @@ HELPERS = """
     render() {} computeHitTestResults() { return window.surface ? [rigid(window.surface)] : []; }
     get trackedPlanes() { return new Set(); } get trackedMeshes() { return new Set(); } });
 };
+window.rest = (ms) => new Promise((done) => setTimeout(done, ms));
+window.limited = (act) => Promise.race([act(), rest(60000).then(() => { throw new Error("no end in sight"); })]);
 window.frames = async (count) => {
   for (let i = 0; i < count; i++) await new Promise((done) => {
     const session = recon.renderer.xr.getSession();
@@ -60,7 +62,7 @@ class Headset:
 
     def run(self, script: str) -> Any:
         """What an asynchronous script returns."""
-        return self.tab.run(f"async () => {{ {script} }}")
+        return self.tab.run(f"limited(async () => {{ {script} }})")
 
     def told(self, frames: int = 2) -> dict[str, Any]:
         """What the page knows of itself, some frames later; matrices as arrays."""

@@ -1,6 +1,6 @@
 """A small published site whose truth is known, and a headset for it: what the tests of VR and AR stand on.
 
-The place: metric, a floor at z = 0 with posts of known places, a thing far outside its bounds.
+The place: metric, a floor at z = 0 with posts of known places, a magenta thing behind them, outside its bounds.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def place() -> tuple[Array, NDArray[np.uint8], Array]:
     }.items():
         posts.append(np.stack([np.full_like(heights, px), np.full_like(heights, py), heights], 1))
         posts_rgb.append(np.tile(np.array(rgb, np.uint8), (len(heights), 1)))
-    outside = np.array([[30.0, 0.0, 3.0]])
+    outside = np.array([[0.0, 6.0, 0.5]])
     means = np.concatenate([floor, *posts, outside])
     rgb = np.concatenate([floor_rgb, *posts_rgb, np.array([[255, 0, 255]], np.uint8)])
-    return means, rgb, np.where(np.arange(len(means)) == len(means) - 1, 1.0, 0.06)
+    return means, rgb, np.where(np.arange(len(means)) == len(means) - 1, 0.5, 0.06)
 
 
 def write_spz(path: Path, means: Array, rgb: NDArray[np.uint8], radius: Array) -> int:

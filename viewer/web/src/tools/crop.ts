@@ -149,7 +149,8 @@ export class Crop {
       if (!(node instanceof THREE.Mesh)) return;
       for (const material of [node.material].flat() as THREE.Material[]) {
         const wanted = this.on ? this.clipping : null;
-        if (material.clippingPlanes !== wanted) {
+        const foreign = material.clippingPlanes !== null && material.clippingPlanes !== this.clipping; // a table-top model in AR ends at its own box
+        if (material.clippingPlanes !== wanted && !foreign) {
           material.clippingPlanes = wanted;
           material.needsUpdate = true;
         }
@@ -215,7 +216,7 @@ export function installCrop(page: Page): void {
     title: "Crop box",
     short: "Crop",
     icon: ICONS.box,
-    key: "x",
+    key: "t",
     group: "tools",
     order: 30,
     build: (body) => panel.build(body),

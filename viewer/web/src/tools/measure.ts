@@ -4,6 +4,7 @@ import * as THREE from "three";
 import type { Page } from "../page";
 import { describe, type Figure, isWhole, type Kind, NAMES, pack, POINTS, unpack } from "./figures";
 import { distanceDialogPart } from "./known_distance";
+import { distance } from "./geometry";
 import { figureMarks } from "./measure_marks";
 import { MeasurePanel } from "./measure_panel";
 import { Overlay } from "./overlay";
@@ -124,6 +125,8 @@ export class Measure {
   private place(world: THREE.Vector3): void {
     const { draft } = this;
     if (!draft) return;
+    const last = draft.points.at(-1);
+    if (last && distance(last, world.toArray()) < 1e-9) return this.page.ui.say("This is the place of the last point. Move the view, or point elsewhere.");
     draft.points.push(world.toArray());
     this.preview = null;
     if (draft.points.length >= POINTS[draft.kind][1]) this.finish();

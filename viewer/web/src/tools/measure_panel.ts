@@ -47,9 +47,10 @@ export class MeasurePanel {
     const { measure } = this;
     const { floor, page } = measure;
     const name = `${NAMES[figure.kind]} ${index + 1}`;
-    const show = element("button", { type: "button", class: "entry", "aria-pressed": String(measure.selected === figure.id), "data-focus": `show-${figure.id}` });
+    const show = element("button", { type: "button", class: "entry note-entry", "aria-pressed": String(measure.selected === figure.id), "data-focus": `show-${figure.id}` });
     const more = remarks(figure, floor, page.units);
     show.append(
+      element("span", { class: "number figure" }, String(index + 1)),
       element("span", { class: "entry-title" }, NAMES[figure.kind]),
       element("span", { class: "entry-value" }, measure.text(figure)),
       ...more.map((text) => element("span", { class: "entry-more" }, text)),

@@ -60,7 +60,8 @@ export class Overlay {
     entry.shapes = marks.map(shapeOf);
     entry.svg.replaceChildren(...entry.shapes.filter((s) => s.mark.kind !== "label").flatMap((s) => s.nodes));
     entry.labels.replaceChildren(...entry.shapes.filter((s) => s.mark.kind === "label").flatMap((s) => s.nodes));
-    this.dirty = true;
+    this.look();
+    for (const shape of entry.shapes) this.place(shape, ...this.page.stage.cssSize()); // now: the next frame may take its time
   }
   /** Where a place of the world frame is in the canvas, CSS pixels; null behind the camera. */
   project(place: THREE.Vector3): [number, number] | null {
@@ -97,6 +98,7 @@ export class Overlay {
       return;
     }
     const at = this.project(mark.at);
+    if (at && mark.kind === "label") keepInside(at, mark.text, width, height);
     for (const node of nodes) {
       node.style.display = at ? "" : "none";
       if (at) node.style.transform = `translate(${at[0].toFixed(1)}px, ${at[1].toFixed(1)}px)`;
@@ -129,6 +131,14 @@ export class Overlay {
     const limit = (x: number) => Math.max(-1e5, Math.min(1e5, x));
     return [limit(((ndc.x + 1) / 2) * width), limit(((1 - ndc.y) / 2) * height)];
   }
+}
+
+/** A label whose place is in the canvas is read in full: its middle stays so far from the edges. */
+function keepInside(at: [number, number], text: string, width: number, height: number): void {
+  const [x, y] = at;
+  if (x < 0 || y < 0 || x > width || y > height) return;
+  const half = Math.min(width / 2, 14 + Math.min(110, 4.3 * text.length));
+  at[0] = Math.min(Math.max(x, half), width - half);
 }
 
 function shapeOf(mark: Mark): Shape {

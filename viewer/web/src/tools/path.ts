@@ -3,7 +3,7 @@
 import * as THREE from "three";
 import type { Page } from "../page";
 import { ICONS } from "../ui/icons";
-import { camFromWorld, poseOf } from "../view/frames";
+import { camFromWorld, type Pose, poseOf } from "../view/frames";
 import { type Mark, Overlay } from "./overlay";
 import { MAX_LINK_KEYFRAMES, pathFromValue, PathError, pathToJson } from "./path_file";
 import { type CameraPath, duration, type Keyframe, Sampler } from "./path_math";
@@ -23,13 +23,13 @@ export class Path {
   /** Seconds on the path's clock. */
   now = 0;
   private sampler: Sampler | null = null;
-  private driving = false;
+  /** Where the playing left the camera; elsewhere: somebody has moved it. */
+  private left: Pose | null = null;
   private readonly listeners = new Set<() => void>();
   private readonly ticks = new Set<() => void>();
 
   constructor(readonly page: Page) {
     page.stage.onFrame((_, delta) => this.frame(delta));
-    page.navigation.onLeave(() => !this.driving && this.pause());
     page.share.register("path", {
       save: () => (this.path.keyframes.length && this.path.keyframes.length <= MAX_LINK_KEYFRAMES ? pack(this.path) : undefined),
       load: (value) => this.tryRead(() => unpack(value)),
@@ -129,6 +129,7 @@ export class Path {
     if (this.path.keyframes.length < 2) return;
     if (!this.path.loop && this.now >= this.start + this.duration - 1e-6) this.now = this.start;
     this.playing = true;
+    this.left = null;
     this.draw();
     for (const listener of this.listeners) listener();
   }
@@ -143,9 +144,8 @@ export class Path {
     if (!this.sampler) return;
     this.now = time;
     const view = this.sampler.at(time);
-    this.driving = true;
     void this.page.navigation.goTo(poseOf(view.cam_from_world), { vfov_deg: view.vfov_deg }, 0);
-    this.driving = false;
+    this.left = this.page.navigation.pose;
     if (view.scene_time !== null) void this.page.content.setTime(view.scene_time);
     for (const tick of this.ticks) tick();
   }
@@ -170,6 +170,7 @@ export class Path {
   }
   private frame(delta: number): void {
     if (!this.playing || this.page.renderer.xr.isPresenting) return;
+    if (this.moved()) return this.pause();
     if (!this.page.content.settled) return;
     const end = this.start + this.duration;
     let time = this.now + delta;
@@ -177,8 +178,13 @@ export class Path {
     this.seek(Math.min(time, end));
     if (time >= end && !this.path.loop) this.pause();
   }
+  private moved(): boolean {
+    const { position, quaternion } = this.page.navigation.pose;
+    return this.left !== null && (position.distanceTo(this.left.position) > 1e-9 * (1 + position.length()) || quaternion.angleTo(this.left.quaternion) > 1e-6);
+  }
   private changed(): void {
     const { keyframes } = this.path;
+    this.now = Math.min(Math.max(this.now, this.start), this.start + this.duration);
     this.sampler = keyframes.length ? new Sampler(this.path) : null;
     if (keyframes.length < 2) this.playing = false;
     remember(this.page, "path", keyframes.length ? JSON.parse(this.json()) : undefined);

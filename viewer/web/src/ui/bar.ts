@@ -16,6 +16,7 @@ const SEPARATOR_PX = 9;
 /** On a narrow screen the buttons have captions. */
 const NARROW_BUTTON_PX = 62;
 export const NARROW = "(max-width: 640px)";
+export const LOW = "(max-height: 480px)";
 
 interface Entry {
   button: HTMLButtonElement;

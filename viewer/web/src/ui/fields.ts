@@ -78,7 +78,7 @@ export function slider(label: string, options: SliderOptions, onInput: (value: n
   const title = element("label", { for: id }, label);
   const amount = element("span", { class: "amount" }, number, ...(options.unit ? [element("span", { class: "unit", "aria-hidden": "true" }, options.unit)] : []));
   return {
-    root: element("div", { class: "range" }, title, amount, range),
+    root: element("div", { class: "slider" }, title, amount, range),
     set: (value) => {
       if (document.activeElement !== number) show(value);
       else show(value, number);
@@ -99,7 +99,7 @@ export function toggle(label: string, checked: boolean, onChange: (checked: bool
   const input = element("input", { type: "checkbox", role: "switch", id });
   input.checked = checked;
   input.addEventListener("change", () => onChange(input.checked));
-  return { root: element("label", { class: "switch", for: id }, element("span", {}, label), input), input };
+  return { root: element("label", { class: "toggle", for: id }, element("span", {}, label), input), input };
 }
 
 /** A label above any form element. */

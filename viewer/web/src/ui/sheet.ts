@@ -9,11 +9,12 @@ const SLOP_PX = 4;
 
 export function sheetHandle(sheet: HTMLElement, close: () => void): HTMLButtonElement {
   const handle = element("button", { type: "button", class: "grab", "aria-label": "Make the panel taller" });
+  const style = () => (sheet.parentElement ?? sheet).style; // what stands above the sheet follows it
   const set = (share: number) => {
-    sheet.style.setProperty("--sheet", String(share));
+    style().setProperty("--sheet", String(share));
     handle.setAttribute("aria-label", share > HALF ? "Make the panel lower" : "Make the panel taller");
   };
-  const share = () => Number(sheet.style.getPropertyValue("--sheet") || HALF);
+  const share = () => Number(style().getPropertyValue("--sheet") || HALF);
   let from: { y: number; share: number; moved: boolean } | null = null;
   handle.addEventListener("pointerdown", (event) => {
     from = { y: event.clientY, share: share(), moved: false };
@@ -23,7 +24,7 @@ export function sheetHandle(sheet: HTMLElement, close: () => void): HTMLButtonEl
     if (!from) return;
     const up = from.y - event.clientY;
     from.moved ||= Math.abs(up) > SLOP_PX;
-    if (from.moved) sheet.style.setProperty("--sheet", String(Math.min(0.9, Math.max(0.08, from.share + up / window.innerHeight))));
+    if (from.moved) style().setProperty("--sheet", String(Math.min(0.9, Math.max(0.08, from.share + up / window.innerHeight))));
   });
   const release = () => {
     if (!from?.moved) return;

@@ -3,14 +3,14 @@
 export type Theme = "dark" | "light";
 
 const KEY = "recon:theme";
-const light = window.matchMedia("(prefers-color-scheme: light)");
+const light = () => window.matchMedia("(prefers-color-scheme: light)");
 
 export function theme(): Theme {
-  return remembered() ?? (light.matches ? "light" : "dark");
+  return remembered() ?? (light().matches ? "light" : "dark");
 }
 
 export function setTheme(chosen: Theme): void {
-  const system: Theme = light.matches ? "light" : "dark";
+  const system: Theme = light().matches ? "light" : "dark";
   try {
     if (chosen === system) localStorage.removeItem(KEY);
     else localStorage.setItem(KEY, chosen);
@@ -22,7 +22,7 @@ export function setTheme(chosen: Theme): void {
 
 /** Put the theme on the page, and follow the system from now on. */
 export function startTheme(onChange: (now: Theme) => void = () => {}): void {
-  light.addEventListener("change", () => {
+  light().addEventListener("change", () => {
     apply(theme());
     onChange(theme());
   });

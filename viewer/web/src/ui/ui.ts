@@ -1,6 +1,6 @@
 /** Tool bar, panels, messages, and what a tool says while it is at work. Text from files is only ever set as text. */
 
-import { Bar, type Group, NARROW } from "./bar";
+import { Bar, type Group, LOW, NARROW } from "./bar";
 import { type DialogAction, openDialog } from "./dialog";
 import { element, iconButton, textButton } from "./elements";
 import { Hud, type HudSpec } from "./hud";
@@ -125,9 +125,9 @@ export class Ui {
   get openPanel(): string | null {
     return this.openNow;
   }
-  /** Whether panels are sheets at the bottom, over the picture. */
+  /** Whether panels leave little of the picture: tools that take clicks close theirs. */
   get narrow(): boolean {
-    return window.matchMedia(NARROW).matches;
+    return window.matchMedia(`${NARROW}, ${LOW}`).matches;
   }
   toggle(id: string): void {
     if (this.openNow === id) this.close();
@@ -149,7 +149,9 @@ export class Ui {
     this.root.dataset["panel"] = id;
     this.markOpen(entry, true);
     entry.panel.onOpen?.();
-    entry.section.querySelector<HTMLElement>(".body button:not([disabled]), .body input:checked, .body input, .body select, header button")?.focus({ preventScroll: true });
+    const first = (where: string) => entry.section.querySelector<HTMLElement>(where);
+    const controls = ":is(button:not([disabled]), input:not([type=radio]), input:checked, select, textarea)";
+    (first(`.body ${controls}`) ?? first("header button"))?.focus({ preventScroll: true });
   }
   close(): void {
     const entry = this.openNow === null ? undefined : this.panels.get(this.openNow);
@@ -214,7 +216,7 @@ export class Ui {
     if (this.hudBox.press(event)) return;
     if (event.key === "Escape") return this.close();
     if (target.matches("input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]")) return;
-    if (target.matches("input") && !/^[a-z0-9]$/i.test(event.key)) return; // arrows and the space bar are the control's own
+    if (target.matches("input") && (event.key.length > 1 || event.key === " ")) return; // arrows and the space bar are the control's own
     const shortcut = this.keys.get(event.key.toLowerCase());
     if (!shortcut) return;
     event.preventDefault();
