@@ -205,6 +205,26 @@ def test_the_menu_is_pressed_by_a_ray_and_remembers(vr: Headset) -> None:
     assert '"angle":45' in vr.run("return localStorage.getItem('recon-xr')")
 
 
+def test_a_pinch_at_the_other_wrist_opens_the_menu(vr: Headset) -> None:
+    opened = vr.run("""device.primaryInputMode = 'hand';
+        device.hands.left.position.set(-0.2, 1.2, -0.4); device.hands.right.position.set(0.3, 1.3, -0.4); await frames(3);
+        const pinch = async () => {
+          device.hands.right.updatePinchValue(1); await frames(3); device.hands.right.updatePinchValue(0); await frames(3);
+          return reconVisit.menu.open;
+        };
+        const away = await pinch();
+        const [tip, wrist] = await new Promise((done) => device.activeSession.requestAnimationFrame((_, frame) => {
+          const space = recon.renderer.xr.getReferenceSpace();
+          const joints = (side) => device.hands[side].inputSource.hand;
+          const at = (side, joint) => frame.getJointPose(joints(side).get(joint), space).transform.position;
+          done([at('right', 'index-finger-tip'), at('left', 'wrist')]);
+        }));
+        for (const axis of ['x', 'y', 'z']) device.hands.right.position[axis] += wrist[axis] - tip[axis];
+        await frames(2);
+        return [away, await pinch()];""")
+    assert opened == [False, True]
+
+
 def test_ar_shows_a_cropped_model_on_a_table(ar: Headset) -> None:
     told = ar.told()
     assert 2 * HALF * scale_of(told) == pytest.approx(0.6)
