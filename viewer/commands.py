@@ -29,7 +29,7 @@ def render(verb: str, summary: str, argv: Sequence[str]) -> None:
         raise WorkspaceError(f"{args.workspace} is no recon workspace. `{example}` makes one.")
     out = (film if options.panorama is None else panorama)(workspace, options, progress)
     size = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))
-    progress.say(f"wrote {out} ({size / 1e6:.1f} MB)")
+    progress.say(f"{'film ' if options.panorama is None else 'still'}   {out} ({size / 1e6:.1f} MB)")
 
 
 @dataclass(frozen=True)

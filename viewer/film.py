@@ -95,7 +95,7 @@ def film(workspace: Workspace, options: RenderOptions, progress: Progress | None
         progress.say("The photos look at no one thing to go round: the film follows them in their order.")
     key = plan.key((record or {})["result"] + _edits(workspace, options), device)
     if _is_there(plan, key):
-        progress.say(f"{plan.out} is this film already. Move it away to render it anew.")
+        progress.say("It is there already. Move it away to render it anew.")
         return plan.out
     base = workspace.root / ".film"
     with system_errors(workspace.root), _alone(base, key):
