@@ -34,7 +34,7 @@ export function addPanel(page: Page, settings: Settings, state: () => Support | 
     title: "VR and AR",
     short: "Headset",
     icon: ICON_COMFORT,
-    key: "x",
+    key: "z",
     group: "xr",
     order: 2,
     build: (body) => {
