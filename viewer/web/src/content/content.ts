@@ -27,6 +27,8 @@ export interface Picked {
   distance: number;
 }
 
+/** Splats of all frames held at once, for a moving scene whose manifest names no budget. */
+const MOVING_BUDGET = 4_000_000;
 /** While the eye moves through a scene that streams, tiles are chosen anew at most so often. */
 const CHOOSE_SECONDS = 0.3;
 
@@ -59,7 +61,7 @@ export class Content {
     this.startTime = manifest.moving?.start ?? null;
     const device = thisDevice();
     const set = manifest.splats;
-    this.deviceBudget = deviceBudget(set?.budget ?? Infinity, device);
+    this.deviceBudget = deviceBudget(set?.budget ?? MOVING_BUDGET, device);
     this.shownNow = manifest.splats || manifest.moving ? "splats" : "mesh";
     world.add(this.splats, this.mesh);
     const exact = holdsExactly(Math.min(this.deviceBudget, set?.count ?? 0), device);
@@ -151,7 +153,7 @@ export class Content {
     return this.pickRay(new THREE.Ray(origin, through.sub(origin).normalize()), 2 / (camera.projectionMatrix.elements[5]! * height));
   }
   /** The same for a point of the window, in CSS pixels as in a pointer event. */
-  pickPixel(clientX: number, clientY: number): Picked | null {
+  raycastPixel(clientX: number, clientY: number): Picked | null {
     const box = this.stage.canvas.getBoundingClientRect();
     return this.pick((2 * (clientX - box.left)) / box.width - 1, 1 - (2 * (clientY - box.top)) / box.height);
   }

@@ -13,7 +13,7 @@ const MOVING: readonly (readonly [string, string])[] = [
   ["Right drag, two fingers", "Shift"],
   ["Wheel, pinch", "Zoom to the pointer"],
   ["Double click, double tap", "Fly there"],
-  ["Gamepad", "Sticks move and turn, triggers sink and rise, A flies to the middle, B starts over, Y changes the mode"],
+  ["Gamepad", "Sticks move and turn, triggers sink and rise, shoulder buttons step through the cameras, A flies to the middle, B starts over, Y changes the mode"],
   ["Escape", "Close the panel"],
 ];
 
@@ -25,8 +25,13 @@ export function installHelp(page: Page): void {
     title: "Keys and gestures",
     icon: ICON,
     key: "h",
+<<<<<<< HEAD
     short: "Keys",
     group: "page",
+=======
+    group: "page",
+    short: "Help",
+>>>>>>> core
     build: (body) => body.append(list),
     onOpen: () => {
       const keys = ui.shortcuts.filter(({ key }) => key !== "?").map(({ key, does }) => [keyName(key), does] as const);

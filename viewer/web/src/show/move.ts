@@ -17,7 +17,7 @@ const ABOUT: Record<Mode, string> = {
 export function installMove(page: Page): void {
   const { navigation, ui, content } = page;
   navigation.picker = (x, y) => {
-    const picked = content.pickPixel(x, y);
+    const picked = content.raycastPixel(x, y);
     return picked && page.rig.localToWorld(toYup(picked.world));
   };
   let modes: RadioGroup<Mode> | null = null;
