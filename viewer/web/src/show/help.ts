@@ -25,13 +25,8 @@ export function installHelp(page: Page): void {
     title: "Keys and gestures",
     icon: ICON,
     key: "h",
-<<<<<<< HEAD
-    short: "Keys",
-    group: "page",
-=======
     group: "page",
     short: "Help",
->>>>>>> core
     build: (body) => body.append(list),
     onOpen: () => {
       const keys = ui.shortcuts.filter(({ key }) => key !== "?").map(({ key, does }) => [keyName(key), does] as const);

@@ -15,10 +15,6 @@ export function installKeep(page: Page): void {
     title: "Share",
     icon: ICON_SHARE,
     key: "l",
-<<<<<<< HEAD
-    short: "Share",
-=======
->>>>>>> core
     group: "page",
     onOpen: () => (field.value = page.share.link()),
     build: (body) => {
@@ -58,11 +54,7 @@ function saveScreenshot({ stage, manifest, ui }: Page): void {
 }
 
 function installFullScreen({ ui }: Page): void {
-<<<<<<< HEAD
-  const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f", { group: "page", short: "Full", id: "full-screen" });
-=======
   const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f", { group: "page", id: "full-screen" });
->>>>>>> core
   const toggle = async () => {
     try {
       if (document.fullscreenElement) await document.exitFullscreen();
