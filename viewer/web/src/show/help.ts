@@ -25,8 +25,8 @@ export function installHelp(page: Page): void {
     title: "Keys and gestures",
     icon: ICON,
     key: "h",
-    short: "Keys",
     group: "page",
+    short: "Help",
     build: (body) => body.append(list),
     onOpen: () => {
       const keys = ui.shortcuts.filter(({ key }) => key !== "?").map(({ key, does }) => [keyName(key), does] as const);

@@ -15,7 +15,6 @@ export function installKeep(page: Page): void {
     title: "Share",
     icon: ICON_SHARE,
     key: "l",
-    short: "Share",
     group: "page",
     onOpen: () => (field.value = page.share.link()),
     build: (body) => {
@@ -55,7 +54,7 @@ function saveScreenshot({ stage, manifest, ui }: Page): void {
 }
 
 function installFullScreen({ ui }: Page): void {
-  const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f", { group: "page", short: "Full", id: "full-screen" });
+  const button = ui.addButton("Full screen", ICON_FULL, () => void toggle(), "f", { group: "page", id: "full-screen" });
   const toggle = async () => {
     try {
       if (document.fullscreenElement) await document.exitFullscreen();
