@@ -80,6 +80,13 @@ def test_contributions_are_the_sums_of_blending_weights() -> None:
     assert (seen.central >= 0).all() and (seen.central <= 1 + 1e-6).all()
 
 
+def test_the_window_falls_off_to_all_sides() -> None:
+    found = window(41, 21)
+    assert found[10, 20] == pytest.approx(1) and found[0, 0] < 0.03
+    assert found[0, 20] == pytest.approx(found[10, 0], abs=0.02) and 0.1 < found[0, 20] < 0.2
+    np.testing.assert_allclose(found, found[::-1, ::-1], atol=1e-6)
+
+
 def test_what_is_hidden_contributes_nothing() -> None:
     front = wall()
     behind = replace(front, mean=front.mean + torch.tensor([0, 0, 1.0]), log_scale=front.log_scale - 1)
