@@ -25,8 +25,9 @@ def page_built() -> Path:
         raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium. Playwright's driver runs once in a process, and what recon measures with it in tests has its own."""
     with chromium() as found:
         yield found
 

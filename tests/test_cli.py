@@ -13,6 +13,7 @@ import pytest
 from recon import arguments, cli, commands, doctor
 from recon.arguments import InWorkspace, Named, Redo, WithInput, WithPreset, WithView
 from recon.commands import MAIN_JOB
+from recon.errors import MissingPart
 from recon.presets import PRESETS
 from recon.stages import STAGES, resolve
 
@@ -220,10 +221,28 @@ def test_the_last_lines_can_be_copied_into_a_shell(tmp_path, capsys, kept_stages
     assert shlex.split(last.removeprefix("look")) == ["recon", "view", "-w", str(root), "--name", "fine"]
 
 
-def test_demo_takes_what_its_errors_advise(tmp_path, capsys, kept_stages):
+def test_demo_takes_what_its_errors_advise(tmp_path, capsys, kept_stages, monkeypatch):
+    published = []
+    monkeypatch.setattr(
+        "viewer.publish.publish", lambda workspace, site, options, progress: published.append((site, options))
+    )
     words = ["demo", "--no-view", "-w", str(tmp_path / "w"), "--minutes", "1", "--name", "fine", "--redo"]
     assert cli.main(words) == 0
     assert "--name fine" in capsys.readouterr().err
+    [(site, options)] = published
+    assert site == tmp_path / "w" / "site" and options.name == "fine"
+
+
+def test_demo_without_node_says_so_and_shows_the_live_view(tmp_path, capsys, kept_stages, monkeypatch):
+    def missing(*_):
+        raise MissingPart("Node is missing.")
+
+    shown = []
+    monkeypatch.setattr("viewer.publish.publish", missing)
+    monkeypatch.setattr("viewer.server.serve", lambda root, options: shown.append(root))
+    assert cli.main(["demo", "-w", str(tmp_path / "w")]) == 0
+    assert "Node is missing." in capsys.readouterr().err
+    assert shown == [tmp_path / "w"]
 
 
 def test_doctor_says_what_is_there():

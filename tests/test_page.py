@@ -57,7 +57,7 @@ def look_from(tab: Tab, index: int) -> NDArray[np.uint8]:
     """The canvas through a captured camera."""
     tab.run("window.recon.ui.open('capture')")
     tab.page.locator("#camera-list").select_option(str(index))
-    tab.page.get_by_label("Show the cameras in the scene").uncheck()
+    tab.page.locator("#frustums").uncheck()
     tab.rest()
     return tab.picture()
 

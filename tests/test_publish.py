@@ -20,6 +20,7 @@ from recon.errors import InputError, MissingPart, WorkspaceError
 from recon.geometry import World
 from recon.mesh import Mesh
 from recon.workspace import Workspace
+from render.edits import Ball, Edits, edits_path, write_edits
 from render.formats.glb import write_glb
 from render.formats.spz import read_spz
 from tests.browser import CHROMIUM
@@ -141,6 +142,22 @@ def test_budget_and_degree_are_respected(tmp_path: Path, page: Path, monkeypatch
         assert inside.float().mean() > 0.9
     all_of_it = publish_site(space, site, replace(QUICK, target="quest3", splats=0))["splats"]
     assert all_of_it["count"] > 250 and all_of_it["budget"] == 120
+
+
+def test_what_was_deleted_in_the_viewer_stays_out(tmp_path: Path, page: Path) -> None:
+    made = workspace(tmp_path / "w")
+    splats = made.load("train").at(None)
+    gone = Ball((0.5, 0.5, 0.5), 0.5)
+    write_edits(edits_path(made.root), Edits((gone,), splats.world))
+    kept = int((~gone.contains(splats.mean.numpy())).sum())
+    assert 0 < kept < len(splats)
+    publish_site(made, tmp_path / "site", QUICK)
+    tiles = sorted((tmp_path / "site" / "splats").glob("0*.spz"))
+    shown = np.concatenate([read_spz(tile).mean.numpy() for tile in tiles])
+    assert len(shown) <= kept and not Ball(gone.center, 0.49).contains(shown).any()
+    publish_site(made, tmp_path / "all", replace(QUICK, edits=False))
+    shown = np.concatenate([read_spz(tile).mean.numpy() for tile in (tmp_path / "all" / "splats").glob("0*.spz")])
+    assert Ball(gone.center, 0.49).contains(shown).any()
 
 
 def test_nothing_tells_where_it_was_made(tmp_path: Path, page: Path) -> None:

@@ -154,6 +154,8 @@ class PublishOptions:
     """Degree of the colours' dependence on direction, 0 to 3, instead of the target's."""
     polish: int = 128
     """Steps of a short training against the full scene's own renders, where the scene had to be made simpler. 0: none."""
+    edits: bool = True
+    """Leave out the splats that were deleted in the viewer (edits/NAME.json)."""
     mesh: bool = True
     """Publish the mesh, too, where there is one."""
     photos: bool = False

@@ -89,9 +89,12 @@ def copy_page(page: Path, folder: Path) -> None:
 
 def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: Progress) -> dict[str, Any]:
     """Write the scene's files into the folder; returns the manifest, all but its "measured"."""
+    from render.edits import load_edited
+
     reconstruction, capture = workspace.load("align"), workspace.load("ingest")
     model = reconstruction.model
-    scene = workspace.load("train", options.name) if workspace.record("train", options.name) else None
+    trained = workspace.record("train", options.name) is not None
+    scene = load_edited(workspace, options.name, edits=options.edits) if trained else None
     held_out, refined = capture.test_names, {} if scene is None else scene.refined
     poses = [refined.get(name, pose) for name, pose in zip(model.names, model.cameras.cam_from_world, strict=True)]
     cameras = replace(model.cameras, cam_from_world=np.stack(poses))
