@@ -1,6 +1,6 @@
 import * as THREE from "three";
 import { describe, expect, it } from "vitest";
-import { applyLens, camFromWorld, frameOf, type Lens, poseOf, toWorld, toYup, vfovDeg } from "../src/view/frames";
+import { angleFor, applyLens, camFromWorld, frameOf, type Lens, poseOf, toWorld, toYup, vfovDeg } from "../src/view/frames";
 
 /** A camera at c (world, +Z up) whose rows are its right, down and forward axes. */
 function looking(from: THREE.Vector3, at: THREE.Vector3): number[] {
@@ -74,5 +74,12 @@ describe("a lens", () => {
     const [a, b] = [projected(centred, 800, 480, m), projected({ vfov_deg: angle }, 800, 480, m)];
     expect(a[0]).toBeCloseTo(b[0], 6);
     expect(a[1]).toBeCloseTo(b[1], 6);
+  });
+  it("is widened on upright screens until it shows as much across, within limits", () => {
+    expect(angleFor(47, 1440, 900)).toBe(47);
+    const tangent = (degrees: number) => Math.tan(THREE.MathUtils.degToRad(degrees) / 2);
+    expect(tangent(angleFor(47, 700, 900)) * (700 / 900)).toBeCloseTo(tangent(47), 9);
+    expect(angleFor(47, 390, 844)).toBe(75);
+    expect(angleFor(90, 390, 844)).toBe(90);
   });
 });

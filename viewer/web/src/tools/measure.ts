@@ -54,7 +54,8 @@ export class Measure {
     Placer.of(this.page).start({
       place: (world) => this.place(world),
       preview: (world) => {
-        this.preview = world;
+        const last = this.draft?.points.at(-1);
+        this.preview = world && last && distance(last, world.toArray()) < 1e-9 ? null : world; // the mouse still rests on it
         this.draw();
       },
       interrupted: () => this.stop(false),

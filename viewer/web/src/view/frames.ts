@@ -6,6 +6,8 @@ import type { CapturedCamera, Triple } from "../manifest";
 
 /** (x, y, z) -> (x, z, -y). */
 export const YUP_FROM_WORLD = new THREE.Quaternion().setFromAxisAngle(new THREE.Vector3(1, 0, 0), -Math.PI / 2);
+/** No start looks through a wider angle than this: beyond it, what is at the edges is drawn out. */
+const WIDEST_DEG = 75;
 const WORLD_FROM_YUP = YUP_FROM_WORLD.clone().invert();
 /** OpenCV's camera axes in those of three.js: y and z are turned round. */
 const FLIP = new THREE.Matrix4().makeScale(1, -1, -1);
@@ -110,4 +112,11 @@ export function mixLens(from: CanvasLens, to: Lens, t: number, width: number, he
   const goal = canvasLens(to, width, height).K;
   const mixed = goal.map((value, i) => from.K[i]! + t * (value - from.K[i]!));
   return { K: mixed as [number, number, number, number], size: [width, height] };
+}
+
+/** A vertical angle widened for a canvas that is higher than wide, so that the subject is not cut off at its sides; degrees. */
+export function angleFor(vfovDeg: number, width: number, height: number): number {
+  if (width >= height) return vfovDeg;
+  const across = THREE.MathUtils.radToDeg(2 * Math.atan((Math.tan(THREE.MathUtils.degToRad(vfovDeg) / 2) * height) / width));
+  return Math.max(vfovDeg, Math.min(across, WIDEST_DEG));
 }

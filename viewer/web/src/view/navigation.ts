@@ -2,7 +2,7 @@
 
 import * as THREE from "three";
 import type { Manifest } from "../manifest";
-import { type CanvasLens, canvasLens, type Lens, mixLens, type Pose, poseOf, toYup } from "./frames";
+import { angleFor, type CanvasLens, canvasLens, type Lens, mixLens, type Pose, poseOf, toYup } from "./frames";
 import { type Axes, Input, type Steering } from "./input";
 import { approach, type Bounds, confine, copyMotion, difference, type Motion, motionOfPose, poseOfMotion, withReach, zoomAbout } from "./motion";
 import type { Stage } from "./stage";
@@ -131,7 +131,7 @@ export class Navigation implements Steering {
   home(seconds = 0.8): void {
     const { start } = this.manifest;
     this.setMode("orbit");
-    void this.goTo(poseOf(start.cam_from_world), { vfov_deg: start.vfov_deg }, seconds, toYup(start.target));
+    void this.goTo(poseOf(start.cam_from_world), { vfov_deg: angleFor(start.vfov_deg, ...this.stage.cssSize()) }, seconds, toYup(start.target));
   }
   /** Move the camera there in some seconds (0: at once; as for all who want less motion). Resolves when it has arrived or was moved elsewhere. */
   goTo(pose: Pose, lens: Lens, seconds = 0.8, target?: THREE.Vector3): Promise<void> {
