@@ -64,6 +64,27 @@ def test_measured_distances_are_true(tab: Tab) -> None:
     assert found == pytest.approx(true, rel=0.005)
 
 
+def test_what_is_measured_can_be_changed_at_any_time(tab: Tab) -> None:
+    """Another kind is chosen while points are being placed: the angle at a known corner comes out true."""
+    look_through(tab, VIEW)
+    tab.page.keyboard.press("Escape")
+    tab.page.locator("#view").focus()
+    tab.page.keyboard.press("m")
+    tab.page.get_by_role("button", name="Distance", exact=True).click()
+    tab.page.mouse.click(2 * PAIRS[0][0][0], 2 * PAIRS[0][0][1])
+    tab.page.get_by_role("button", name="Angle", exact=True).click()
+    corner = (PAIRS[1][0], PAIRS[0][0], PAIRS[0][1])
+    for x, y in corner:
+        tab.page.mouse.click(2 * x, 2 * y)
+    a, b, c = (true_point(VIEW, *pixel) for pixel in corner)
+    true = np.degrees(np.arccos((a - b) @ (c - b) / np.linalg.norm(a - b) / np.linalg.norm(c - b)))
+    [found] = tab.page.locator("[data-kind=angle] .entry-value").all_text_contents()
+    assert float(found.removesuffix("°")) == pytest.approx(true, abs=0.5)
+    tab.page.keyboard.press("Escape")
+    tab.page.keyboard.press("Escape")
+    assert tab.page.locator(".hud").is_hidden() and tab.page.locator(".loupe").is_hidden()
+
+
 FOCUSABLE = "button, input, select, textarea, a[href], [tabindex='0']"
 CONTROLS = """([root, kinds]) => [...document.querySelector(root).querySelectorAll(kinds)]
     .filter(one => one.checkVisibility() && !one.disabled && !(one.type === 'radio' && !one.checked))

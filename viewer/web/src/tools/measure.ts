@@ -47,7 +47,7 @@ export class Measure {
   }
   /** Begin figures of a kind; they follow each other until `stop`. */
   start(kind: Kind): void {
-    if (this.draft) this.finish();
+    this.stop(false);
     this.draft = { id: this.nextId++, kind, points: [] };
     this.selected = null;
     if (this.page.ui.narrow) this.page.ui.close();
