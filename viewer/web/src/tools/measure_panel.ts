@@ -5,7 +5,8 @@ import { ICONS } from "../ui/icons";
 import { type Figure, type Kind, KINDS, NAMES, remarks, toCsv, toText } from "./figures";
 import type { KnownDistance } from "./known_distance";
 import type { Measure } from "./measure";
-import { copyText, download, fileName } from "./store";
+import { fileName } from "../file_name";
+import { copyText, download } from "./store";
 
 export class MeasurePanel {
   private readonly kinds = new Map<Kind, HTMLButtonElement>();

@@ -11,7 +11,8 @@ import { cleanText, MAX_FILE_BYTES, MAX_NOTES, MAX_TEXT, MAX_TITLE, type Note, N
 import { type Mark, Overlay } from "./overlay";
 import { Placer } from "./placer";
 import { type Grip, Pointer } from "./pointer";
-import { chooseFile, download, fileName, recall, remember } from "./store";
+import { fileName } from "../file_name";
+import { chooseFile, download, recall, remember } from "./store";
 
 export class Notes {
   notes: Note[] = [];
