@@ -37,7 +37,6 @@ export function distanceDialogPart(page: Page, measure: Measure): KnownDistance 
   const apply = (scale: number | null) => {
     active = scale !== null;
     if (scale === null) given = null;
-    remember(page, "scale", scale ?? undefined);
     page.units.setScale(scale ?? published);
   };
   const remembered = readScale(recall(page, "scale"));
@@ -46,7 +45,7 @@ export function distanceDialogPart(page: Page, measure: Measure): KnownDistance 
     save: () => (active ? (page.units.scale ?? undefined) : undefined),
     load: (value) => {
       const scale = readScale(value);
-      if (scale !== null) apply(scale);
+      if (scale !== null) apply(scale); // for this visit: what a link says stays out of the browser's memory
     },
   });
   const use = (figure: Figure, metres: number, text: string) => {
@@ -67,6 +66,7 @@ export function distanceDialogPart(page: Page, measure: Measure): KnownDistance 
     open: () => openDistanceDialog(page, measure, use),
     reset: () => {
       apply(null);
+      remember(page, "scale", undefined);
       page.ui.say("The scale is the published one again.");
     },
     howToKeep: () => [
