@@ -29,7 +29,7 @@ export class Notes {
     Pointer.of(page).add({ grips: () => this.grips() });
     page.share.register("notes", {
       save: () => packNotes(this.own),
-      load: (value) => this.merge(unpackNotes(value, this.nextId)),
+      load: (value) => void this.take(() => this.merge(unpackNotes(value, this.nextId))),
     });
     const stored = recall(page, "notes");
     if (typeof stored === "string") this.take(() => this.merge(notesFromJson(stored, this.nextId)));
