@@ -320,19 +320,6 @@ def test_selecting_deleting_undoing_and_saving(looking: Any) -> None:
     assert not edits_path(root).exists() and (root / "train" / "main" / "scene.npz").read_bytes() == before
 
 
-@pytest.mark.parametrize("delete_something", [True, False])
-def test_saving_replaces_no_edits_that_cannot_be_read(looking: Any, delete_something: bool) -> None:
-    root, _, _, session = looking
-    path = edits_path(root)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text('{"recon_edits": 2}', encoding="utf-8")
-    if delete_something:
-        session.editor.select((Ball((0.4, 0.4, 0.4), 0.4),))
-        session.editor.act("delete")
-    session.editor.write()
-    assert path.read_text(encoding="utf-8") == '{"recon_edits": 2}' and "Not saved" in session.editor._text.content
-
-
 def test_what_another_saves_joins_what_one_has_not_saved(looking: Any) -> None:
     root, _, browser, session = looking
     mine, theirs = Ball((0.4, 0.4, 0.4), 0.4), Ball((-0.4, -0.4, -0.4), 0.5)
