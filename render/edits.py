@@ -231,7 +231,8 @@ def read_edits(path: Path) -> Edits:
         return Edits.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorkspaceError(
-            f"{path} holds no edits that this recon can read ({error}). Make them again in `recon view`, or delete the file."
+            f"{path} holds no edits that this recon can read ({error}). Move it away or delete the file, and make "
+            "them again in `recon view`."
         ) from error
 
 

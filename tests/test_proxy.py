@@ -356,6 +356,9 @@ def test_an_address_that_is_not_ours_is_an_error_before_anything_is_loaded(
     monkeypatch.setattr("viewer.server.Viewer", lambda *_: pytest.fail("the viewer was started"))
     with pytest.raises(InputError, match="no address of this machine"):
         shared_viewer(tmp_path, QUICK, ServeOptions(port=0, host="198.51.100.7")).__enter__()
+    for nonsense in ("a..b", "x" * 80):
+        with pytest.raises(InputError, match="no address that can be found"):
+            shared_viewer(tmp_path, QUICK, ServeOptions(port=0, host=nonsense)).__enter__()
 
 
 @pytest.mark.skipif(not addresses() or sys.platform == "win32", reason="needs an address besides the loopback one")

@@ -299,6 +299,25 @@ def test_two_at_once_are_told_apart(tmp_path: Path) -> None:
     assert site_folder.is_site(tmp_path / "site") and beside(tmp_path / "site") == set()
 
 
+def test_nobody_else_gets_the_folder_while_it_is_written_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def sync(folder: Path) -> None:
+        with (
+            pytest.raises(WorkspaceError, match="Another recon"),
+            site_folder.building(tmp_path / "site", tmp_path / "ws"),
+        ):
+            pass
+        said.append(sorted(path.name for path in folder.iterdir() if path.name != ".lock"))
+
+    monkeypatch.setattr(site_folder, "sync_tree", sync)
+    with site_folder.building(tmp_path / "site", tmp_path / "ws") as folder:
+        (folder / "manifest.json").write_text('{"recon_manifest": 1}', encoding="utf-8")
+    assert said == [["manifest.json"]] and site_folder.is_site(tmp_path / "site")
+
+
 def test_without_a_page_the_site_stays_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(say: object) -> Path:
         raise MissingPart("no page")

@@ -213,9 +213,10 @@ def test_a_taken_port_is_passed_over() -> None:
             server.stop()
 
 
-def test_a_page_of_another_site_is_shown_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1", "http://localhost", "http://["])
+def test_a_page_of_another_site_is_shown_nothing(tmp_path: Path, origin: str) -> None:
     with Viewer(fabricate(tmp_path / "ws"), QUICK) as viewer:
-        with FakeBrowser(viewer.port, origin="https://evil.example") as stranger, FakeBrowser(viewer.port) as friend:
+        with FakeBrowser(viewer.port, origin=origin) as stranger, FakeBrowser(viewer.port) as friend:
             stranger.look((3, 0, 1))
             friend.look((3, 0, 1))
             wait_for(lambda: splat_buffers(friend))

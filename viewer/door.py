@@ -218,7 +218,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket at the port or the next free one. Raises InputError when the address is none of this machine's."""
     try:
         family, _, _, _, place = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all, as a..b
         raise InputError(f"--host {host} is no address that can be found ({error}). {_choice()}") from error
     for attempt in range(port, min(port + 100, 65536)) if port else [0]:
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon.errors import ReconError
-from render.edits import Ball, Box, Edits, Region, edits_path, vector, write_edits
+from render.edits import Ball, Box, Edits, Region, edits_path, read_edits, vector, write_edits
 from render.floaters import floaters, spots, struck
 from viewer.panel import paragraph
 from viewer.pictures import Packed, marked, pack
@@ -283,7 +283,10 @@ class Editor:
                 return
             edits = Edits(self._regions, whole.splats.world, *s.now.sources, self._taken(whole))
             try:
-                write_edits(edits_path(s.common.root, s.name), edits)
+                path = edits_path(s.common.root, s.name)
+                if path.is_file():
+                    read_edits(path)  # damaged, or of a newer recon: somebody's work, that this would replace
+                write_edits(path, edits)
             except (OSError, ReconError) as error:
                 self.say(f"Not saved: {error}")
                 return

@@ -49,6 +49,8 @@ class Recorder:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.path: CameraPath | None = None
+        self._mine: set[str] = set()
+        """Names that this client has loaded or saved: those it may replace."""
         self._line: viser.LineSegmentsHandle | None = None
         self._stop = threading.Event()
         self._player: threading.Thread | None = None
@@ -179,10 +181,13 @@ class Recorder:
             file = path_file(self._session.common.root, name)
             file.parent.mkdir(exist_ok=True)
             with self._session.common.saving:
+                if file.exists() and name not in self._mine:
+                    raise InputError(f"paths/{name}.json is there already. Choose another name, or load it first.")
                 write_path(file, self.path)
         except (OSError, ReconError) as error:
             self.say(f"Not saved: {error}")
             return
+        self._mine.add(name)
         self._list_saved()
         self.saved.value = name
         self.say(f"Saved as paths/{name}.json.")
@@ -195,6 +200,7 @@ class Recorder:
         except ReconError as error:
             self.say(f"Not loaded: {error}")
             return
+        self._mine.add(self.saved.value)
         self.name.value, self.loop.value = self.saved.value, path.loop
         self._changed(path, f"Loaded {self.saved.value}.")
 

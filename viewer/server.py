@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from recon.errors import MissingPart, WorkspaceError
 from recon.wording import command
@@ -218,8 +217,8 @@ def start_server(port: int) -> viser.ViserServer:
 
 
 def comes_from_here(server: Any, client_id: int, secret: str | None = None) -> bool:
-    """Whether a client's page was served by a loopback address: any web page may open a socket to this machine, and must
-    not see the photos. Other programs send no origin. With a `secret`, the client must bring that too.
+    """Whether a client's page was served by this very server: any web page may open a socket to this machine, pages of its other
+    ports too, and must not see the photos. Other programs send no origin. With a `secret`, the client must bring that too.
     """
     from viewer.proxy import SECRET_HEADER
 
@@ -230,7 +229,7 @@ def comes_from_here(server: Any, client_id: int, secret: str | None = None) -> b
     if secret is not None and not hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode()):
         return False
     origin, host = headers.get("Origin"), headers.get("Host", "")
-    return host_of(host) in LOCAL_NAMES and (origin is None or urlsplit(origin).hostname in LOCAL_NAMES)
+    return host_of(host) in LOCAL_NAMES and (origin is None or origin.lower() == f"http://{host.lower()}")
 
 
 def refuse_uploads(owner: Any) -> None:

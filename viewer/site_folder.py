@@ -45,6 +45,7 @@ def building(site: Path, workspace: Path) -> Iterator[Path]:
                 remove_tree(left)
         yield fresh
         remove_parts(fresh)
+        sync_tree(fresh)  # takes long, and nobody else may clear the folder meanwhile
         lock.release()
         (fresh / ".lock").unlink(missing_ok=True)
         _swap(fresh, site, old)
@@ -77,7 +78,6 @@ def is_site(folder: Path) -> bool:
 
 def _swap(fresh: Path, site: Path, old: Path) -> None:
     """Put `fresh` in the place of `site`, with what of the old one is not ours."""
-    sync_tree(fresh)
     if site.exists():
         os.replace(site, old)
     os.replace(fresh, site)

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { fetchBytes } from "../src/content/fetch";
 import { checkGlb } from "../src/content/surface";
 import { PageError } from "../src/manifest";
-import { fileName } from "../src/show/file_name";
+import { fileName } from "../src/file_name";
 
 const FILE = { file: "splats/0000.spz", bytes: 6 };
 

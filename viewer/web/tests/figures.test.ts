@@ -13,7 +13,7 @@ describe("figures say", () => {
     expect(valueOf(chain, null)).toBe(6);
     expect(say(chain, null, metric)).toBe("6.000 m");
     expect(say(chain, null, plain)).toBe("6.000 units");
-    expect(remarks(chain, null, metric)).toEqual(["5.000 m + 1.000 m"]);
+    expect(remarks(chain, null, metric, true)).toEqual(["5.000 m + 1.000 m"]);
   });
   it("heights over the floor, and between two points without a sign", () => {
     expect(valueOf(figure("height", [1, 1, 2.5]), 0.5)).toBe(2);
@@ -27,16 +27,19 @@ describe("figures say", () => {
   });
   it("that points are not in a plane", () => {
     const bent = figure("area", [0, 0, 0.1], [2, 0, -0.1], [2, 2, 0.1], [0, 2, -0.1]);
-    expect(remarks(bent, null, metric).join(" ")).toContain("10.00 cm off a plane");
+    expect(remarks(bent, null, metric, true).join(" ")).toContain("10.00 cm off a plane");
     const flat = figure("area", [0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0]);
-    expect(remarks(flat, null, metric)).toEqual(["perimeter 8.000 m"]);
+    expect(remarks(flat, null, metric, true)).toEqual(["perimeter 8.000 m"]);
   });
   it("all in a table with metres and square metres", () => {
     const units = new Units(false);
     units.setKnownDistance(2, 1); // half a metre a unit
     const table = toCsv([figure("distance", [0, 0, 0], [0, 0, 3]), figure("area", [0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0])], null, units);
     expect(table.split("\n")).toEqual(["number,kind,value,unit,points_xyz_in_file_units", "1,distance,1.5,m,0 0 0; 0 0 3", "2,area,1,m2,0 0 0; 2 0 0; 2 2 0; 0 2 0", ""]);
-    expect(toText([figure("distance", [0, 0, 0], [0, 0, 3])], null, units)).toBe("1. Distance 1.500 m");
+    expect(toText([figure("distance", [0, 0, 0], [0, 0, 3])], null, units, true)).toBe("1. Distance 1.500 m");
+    const height = figure("height", [0, 0, 0], [0, 0, 3]);
+    expect(toText([height], null, units, true)).toContain("straight up");
+    expect(toText([height], null, units, false)).toContain("up is not known");
   });
 });
 

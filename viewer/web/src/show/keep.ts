@@ -2,7 +2,7 @@
 
 import type { Page } from "../page";
 import { element, textButton } from "../ui/ui";
-import { fileName } from "./file_name";
+import { fileName } from "../file_name";
 
 const ICON_SHARE = '<circle cx="18" cy="5" r="2.5"/><circle cx="6" cy="12" r="2.5"/><circle cx="18" cy="19" r="2.5"/><path d="M8.2 10.8l7.6-4.4M8.2 13.2l7.6 4.4"/>';
 const ICON_FULL = '<path d="M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5"/>';

@@ -47,13 +47,13 @@ export function describe(figure: Figure, floor: number | null, units: Units): st
 }
 
 /** What else there is to say of a figure. */
-export function remarks(figure: Figure, floor: number | null, units: Units): string[] {
+export function remarks(figure: Figure, floor: number | null, units: Units, upKnown: boolean): string[] {
   const { kind, points } = figure;
   if (kind === "distance" && points.length > 2)
     return [points.slice(1).map((p, i) => units.length(distance(points[i]!, p))).join(" + ")];
   if (kind === "height") {
     if (points.length === 1) return floor === null ? ["This place has no known floor: set a second point."] : ["above the floor"];
-    return ["between the two points, straight up"];
+    return [upKnown ? "between the two points, straight up" : "between the two points along z: which way is up is not known here"];
   }
   const area = kind === "area" ? polygonArea(points) : null;
   if (!area) return [];
@@ -80,9 +80,9 @@ export function toCsv(figures: readonly Figure[], floor: number | null, units: U
   return ["number,kind,value,unit,points_xyz_in_file_units", ...lines].join("\n") + "\n";
 }
 
-export function toText(figures: readonly Figure[], floor: number | null, units: Units): string {
+export function toText(figures: readonly Figure[], floor: number | null, units: Units, upKnown: boolean): string {
   return figures
-    .map((figure, i) => `${i + 1}. ${NAMES[figure.kind]} ${[describe(figure, floor, units), ...remarks(figure, floor, units)].join(", ")}`)
+    .map((figure, i) => `${i + 1}. ${NAMES[figure.kind]} ${[describe(figure, floor, units), ...remarks(figure, floor, units, upKnown)].join(", ")}`)
     .join("\n");
 }
 

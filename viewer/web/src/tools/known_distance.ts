@@ -1,6 +1,7 @@
 /** The visitor knows how long something is: this sets the scale of the page, in this browser and in the share link. */
 
 import * as THREE from "three";
+import type { CapturedCamera } from "../manifest";
 import type { Page } from "../page";
 import { select, labelled } from "../ui/fields";
 import { element, hint, textButton } from "../ui/ui";
@@ -21,15 +22,21 @@ export interface KnownDistance {
   howToKeep: () => HTMLElement[];
 }
 
+/** What the visitor has told, and of which measurement as it was then. */
+export interface Given {
+  figure: Figure;
+  metres: number;
+  text: string;
+}
+
 export function distanceDialogPart(page: Page, measure: Measure): KnownDistance {
   const metric = page.manifest.world.scale === "metric";
   const published = metric ? 1 : null;
-  let given: { metres: number; text: string } | null = null;
+  let given: Given | null = null;
   let active = false;
   const apply = (scale: number | null) => {
     active = scale !== null;
     if (scale === null) given = null;
-    remember(page, "scale", scale ?? undefined);
     page.units.setScale(scale ?? published);
   };
   const remembered = readScale(recall(page, "scale"));
@@ -38,11 +45,11 @@ export function distanceDialogPart(page: Page, measure: Measure): KnownDistance 
     save: () => (active ? (page.units.scale ?? undefined) : undefined),
     load: (value) => {
       const scale = readScale(value);
-      if (scale !== null) apply(scale);
+      if (scale !== null) apply(scale); // for this visit: what a link says stays out of the browser's memory
     },
   });
   const use = (figure: Figure, metres: number, text: string) => {
-    given = { metres, text };
+    given = { figure: { ...figure, points: [...figure.points] }, metres, text };
     active = true;
     page.units.setKnownDistance(chainLength(figure.points), metres);
     remember(page, "scale", page.units.scale ?? undefined);
@@ -59,12 +66,13 @@ export function distanceDialogPart(page: Page, measure: Measure): KnownDistance 
     open: () => openDistanceDialog(page, measure, use),
     reset: () => {
       apply(null);
+      remember(page, "scale", undefined);
       page.ui.say("The scale is the published one again.");
     },
     howToKeep: () => [
       hint("To make it permanent, mark both ends in two photos and publish again:"),
-      element("code", { class: "command" }, commandFor(page, measure.figures, given?.metres)),
-      textButton("Copy the command", () => void copyText(page, "Command", commandFor(page, measure.figures, given?.metres)), "plain", ICONS.copy),
+      element("code", { class: "command" }, commandFor(page.manifest.cameras, given)),
+      textButton("Copy the command", () => void copyText(page, "Command", commandFor(page.manifest.cameras, given)), "plain", ICONS.copy),
     ],
   };
 }
@@ -103,16 +111,15 @@ function openDistanceDialog(page: Page, measure: Measure, use: (figure: Figure, 
 }
 
 /** The command that makes the scale permanent; the two photos that see the distance from the most different directions stand in it. */
-function commandFor(page: Page, figures: readonly Figure[], metres: number | undefined): string {
-  const figure = figures.find((f) => f.kind === "distance");
-  const [a, b] = figure ? photosFor(page, figure) : ["A.jpg", "B.jpg"];
-  return `recon align -w DIR --redo --known-distance "X,Y@${a} X,Y@${b} | X,Y@${a} X,Y@${b} = ${metres === undefined ? "METRES" : Number(metres.toPrecision(6))}"`;
+export function commandFor(cameras: readonly CapturedCamera[], given: Given | null): string {
+  const [a, b] = given ? photosFor(cameras, given.figure) : ["A.jpg", "B.jpg"];
+  return `recon align -w DIR --redo --known-distance "X,Y@${a} X,Y@${b} | X,Y@${a} X,Y@${b} = ${given ? Number(given.metres.toPrecision(6)) : "METRES"}"`;
 }
 
-function photosFor(page: Page, figure: Figure): [string, string] {
+function photosFor(cameras: readonly CapturedCamera[], figure: Figure): [string, string] {
   const ends = [figure.points[0]!, figure.points.at(-1)!].map((p) => new THREE.Vector3(...p));
   const middle = ends[0]!.clone().lerp(ends[1]!, 0.5);
-  const seeing = page.manifest.cameras.flatMap((camera) => {
+  const seeing = cameras.flatMap((camera) => {
     const view = new THREE.Matrix4().set(...(camera.cam_from_world as Parameters<THREE.Matrix4["set"]>));
     const sees = ends.every((p) => {
       const c = p.clone().applyMatrix4(view);

@@ -42,6 +42,10 @@ export class Measure {
   get floor(): number | null {
     return this.page.manifest.floor;
   }
+  /** Whether z is known to be up. */
+  get upKnown(): boolean {
+    return this.page.manifest.world.up !== "unknown";
+  }
   onChange(listener: () => void): void {
     this.listeners.add(listener);
   }

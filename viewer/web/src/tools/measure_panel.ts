@@ -5,7 +5,8 @@ import { ICONS } from "../ui/icons";
 import { type Figure, type Kind, KINDS, NAMES, remarks, toCsv, toText } from "./figures";
 import type { KnownDistance } from "./known_distance";
 import type { Measure } from "./measure";
-import { copyText, download, fileName } from "./store";
+import { fileName } from "../file_name";
+import { copyText, download } from "./store";
 
 export class MeasurePanel {
   private readonly kinds = new Map<Kind, HTMLButtonElement>();
@@ -48,7 +49,7 @@ export class MeasurePanel {
     const { floor, page } = measure;
     const name = `${NAMES[figure.kind]} ${index + 1}`;
     const show = element("button", { type: "button", class: "entry note-entry", "aria-pressed": String(measure.selected === figure.id), "data-focus": `show-${figure.id}` });
-    const more = remarks(figure, floor, page.units);
+    const more = remarks(figure, floor, page.units, measure.upKnown);
     show.append(
       element("span", { class: "number figure" }, String(index + 1)),
       element("span", { class: "entry-title" }, NAMES[figure.kind]),
@@ -67,7 +68,7 @@ export class MeasurePanel {
     const csv = () => toCsv(measure.figures, floor, page.units);
     return [
       row(
-        textButton("Copy text", () => void copyText(page, "Measurements", toText(measure.figures, floor, page.units)), "plain", ICONS.copy),
+        textButton("Copy text", () => void copyText(page, "Measurements", toText(measure.figures, floor, page.units, measure.upKnown)), "plain", ICONS.copy),
         textButton("Copy CSV", () => void copyText(page, "Table", csv()), "plain", ICONS.copy),
       ),
       row(

@@ -11,7 +11,8 @@ import { cleanText, MAX_FILE_BYTES, MAX_NOTES, MAX_TEXT, MAX_TITLE, type Note, N
 import { type Mark, Overlay } from "./overlay";
 import { Placer } from "./placer";
 import { type Grip, Pointer } from "./pointer";
-import { chooseFile, download, fileName, recall, remember } from "./store";
+import { fileName } from "../file_name";
+import { chooseFile, download, recall, remember } from "./store";
 
 export class Notes {
   notes: Note[] = [];
@@ -28,7 +29,7 @@ export class Notes {
     Pointer.of(page).add({ grips: () => this.grips() });
     page.share.register("notes", {
       save: () => packNotes(this.own),
-      load: (value) => this.merge(unpackNotes(value, this.nextId)),
+      load: (value) => void this.take(() => this.merge(unpackNotes(value, this.nextId))),
     });
     const stored = recall(page, "notes");
     if (typeof stored === "string") this.take(() => this.merge(notesFromJson(stored, this.nextId)));

@@ -7,7 +7,8 @@ import { iconOf } from "../ui/elements";
 import { keepFocus } from "./measure_panel";
 import type { Path } from "./path";
 import { MAX_PATH_BYTES, PathError, pathFromJson } from "./path_file";
-import { chooseFile, copyText, download, fileName } from "./store";
+import { fileName } from "../file_name";
+import { chooseFile, copyText, download } from "./store";
 
 const RATES = ["24", "25", "30", "50", "60"];
 

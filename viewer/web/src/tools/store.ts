@@ -48,12 +48,6 @@ export function download(name: string, text: string, type = "application/json"):
   window.setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** A name for a file, from a title. */
-export function fileName(title: string, ending: string): string {
-  const stem = title.normalize("NFKD").replace(/[^\w-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60).toLowerCase();
-  return `${stem || "place"}.${ending}`;
-}
-
 /** Let the visitor choose a text file. Null: none was chosen. Throws RangeError when it is larger than `most` bytes. */
 export function chooseFile(accept: string, most: number): Promise<string | null> {
   const input = element("input", { type: "file", accept, class: "unseen", "aria-label": "File" });
