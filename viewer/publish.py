@@ -59,6 +59,11 @@ def publish(
 
         check_browser()
     if not _has_something(workspace, options):
+        if not options.mesh and workspace.record("mesh", options.name) is not None:
+            raise InputError(
+                f"{workspace.root} has a mesh called {options.name} and no scene, and --no-mesh leaves the mesh out: nothing is "
+                "left to publish."
+            )
         raise WorkspaceError(
             f"{workspace.root} has neither a scene nor a mesh called {options.name}. Run `recon run` or `recon train` first."
         )

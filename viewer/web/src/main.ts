@@ -58,7 +58,7 @@ async function start(container: HTMLElement): Promise<void> {
       root.dataset["recon"] = state;
     }
   });
-  page.share.restore();
+  if (page.share.restore()) history.replaceState(null, "", location.pathname + location.search); // a reload keeps what was done since
   await page.content.load();
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { describe as say, type Figure, isWhole, pack, remarks, toCsv, toText, unpack, valueOf } from "../src/tools/figures";
+import { describe as say, type Figure, isWhole, joined, pack, remarks, toCsv, toText, unpack, valueOf } from "../src/tools/figures";
 import { metresOf, readScale } from "../src/tools/lengths";
 import { Units } from "../src/units";
 
@@ -70,5 +70,14 @@ describe("known lengths", () => {
     expect(metresOf("1", "toString")).toBeNull();
     for (const scale of [0, -1, NaN, Infinity, 1e12, "1", null]) expect(readScale(scale)).toBeNull();
     expect(readScale(0.37)).toBe(0.37);
+  });
+});
+
+describe("figures of a link", () => {
+  it("come beside the visitor's own, each once", () => {
+    const own = [figure("distance", [0, 0, 0], [1.2345678, 0, 0])];
+    const linked = unpack(JSON.parse(JSON.stringify(pack([...own, figure("angle", [0, 0, 0], [1, 0, 0], [1, 1, 0])]), (_, v) => (typeof v === "number" ? Number(v.toPrecision(7)) : v))), 2);
+    expect(joined(own, linked).map(({ kind }) => kind)).toEqual(["distance", "angle"]);
+    expect(joined([], linked)).toHaveLength(2);
   });
 });

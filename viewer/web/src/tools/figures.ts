@@ -106,3 +106,10 @@ export function unpack(value: unknown, firstId: number): Figure[] {
   }
   return figures;
 }
+
+/** The visitor's own figures and those of a link; what both have comes once. Links carry seven digits. */
+export function joined(own: readonly Figure[], linked: readonly Figure[]): Figure[] {
+  const key = ({ kind, points }: Figure) => `${kind} ${points.flat().map((v) => v.toPrecision(4)).join(" ")}`;
+  const known = new Set(own.map(key));
+  return [...own, ...linked.filter((figure) => !known.has(key(figure)))];
+}

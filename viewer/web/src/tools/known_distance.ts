@@ -6,7 +6,7 @@ import type { Page } from "../page";
 import { select, labelled } from "../ui/fields";
 import { element, hint, textButton } from "../ui/ui";
 import { ICONS } from "../ui/icons";
-import { type Figure, NAMES, valueOf } from "./figures";
+import { type Figure, NAMES, valueOf, isWhole } from "./figures";
 import { chainLength } from "./geometry";
 import { METRES, metresOf, readScale } from "./lengths";
 import type { Measure } from "./measure";
@@ -78,6 +78,7 @@ export function distanceDialogPart(page: Page, measure: Measure): KnownDistance 
 }
 
 function openDistanceDialog(page: Page, measure: Measure, use: (figure: Figure, metres: number, text: string) => void): void {
+  if (measure.draft && isWhole(measure.draft, measure.floor)) measure.finish();
   const figures = measure.figures.filter((f) => f.kind === "distance" && (valueOf(f, null) ?? 0) > 0);
   const start = () => (page.ui.open("measure"), measure.start("distance"));
   if (!figures.length) {

@@ -2,7 +2,7 @@
 
 import * as THREE from "three";
 import type { Page } from "../page";
-import { describe, type Figure, isWhole, type Kind, NAMES, pack, POINTS, unpack } from "./figures";
+import { describe, type Figure, isWhole, type Kind, NAMES, pack, POINTS, unpack, joined } from "./figures";
 import { distanceDialogPart } from "./known_distance";
 import { distance } from "./geometry";
 import { figureMarks } from "./measure_marks";
@@ -34,7 +34,7 @@ export class Measure {
     page.units.onChange(() => this.changed());
     page.share.register("measure", {
       save: () => (this.figures.length ? pack(this.figures) : undefined),
-      load: (value) => this.replace(unpack(value, this.nextId)),
+      load: (value) => this.replace(joined(this.figures, unpack(value, this.nextId))),
     });
     this.replace(unpack(recall(page, "measure"), 1));
   }

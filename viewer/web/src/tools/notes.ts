@@ -133,16 +133,19 @@ export class Notes {
     const view = { cam_from_world: camFromWorld(this.page.navigation.pose), vfov_deg: this.page.stage.vfovDeg };
     this.edit({ id: this.nextId++, at, title: "", text: "", view, published: false }, true);
   }
-  private edit(note: Note, fresh = false): void {
+  private edit(note: Note, fresh = false, typed: Note = note): void {
     const title = element("input", { type: "text", id: "note-title", maxlength: String(MAX_TITLE), required: "", autocomplete: "off" });
     const text = element("textarea", { id: "note-text", maxlength: String(MAX_TEXT) });
-    [title.value, text.value] = [note.title, note.text];
-    this.page.ui.dialog("note", fresh ? "New note" : "Edit the note", [labelled("Title", title), labelled("Text", text)], [
+    [title.value, text.value] = [typed.title, typed.text];
+    const before = [title.value, text.value];
+    let kept = false;
+    const dialog = this.page.ui.dialog("note", fresh ? "New note" : "Edit the note", [labelled("Title", title), labelled("Text", text)], [
       { label: "Cancel" },
       {
         label: "Keep",
         weight: "primary",
         act: () => {
+          kept = true;
           [note.title, note.text] = [cleanText(title.value).trim(), cleanText(text.value).trim()];
           if (fresh) this.notes.push(note);
           this.selected = note.id;
@@ -151,6 +154,12 @@ export class Notes {
         },
       },
     ]);
+    dialog.addEventListener("close", () => {
+      const typed = { ...note, title: title.value, text: text.value };
+      if (kept || (typed.title === before[0] && typed.text === before[1])) return;
+      const again = () => this.edit(fresh ? typed : note, fresh, typed);
+      this.page.ui.say("What you wrote was not kept.", 12, { label: "Write on", act: again });
+    });
   }
   private remove(note: Note): void {
     const index = this.notes.indexOf(note);

@@ -32,7 +32,11 @@ export class Path {
     page.stage.onFrame((_, delta) => this.frame(delta));
     page.share.register("path", {
       save: () => (this.path.keyframes.length && this.path.keyframes.length <= MAX_LINK_KEYFRAMES ? pack(this.path) : undefined),
-      load: (value) => this.tryRead(() => unpack(value)),
+      load: (value) => {
+        const own = this.path;
+        this.tryRead(() => unpack(value));
+        if (own.keyframes.length) page.ui.say("The link's camera path stands in the place of yours.", 10, { label: "Take mine", act: () => this.replace(own) });
+      },
     });
     const stored = recall(page, "path");
     if (stored !== undefined) this.tryRead(() => pathFromValue(stored));

@@ -31,7 +31,10 @@ export function openDialog(root: HTMLElement, id: string, title: string, body: N
   form.append(row(...buttons));
   dialog.append(element("header", {}, heading, close), form);
   dialog.addEventListener("close", () => dialog.remove());
-  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // the page's own keys rest
+  dialog.addEventListener("keydown", (event) => {
+    event.stopPropagation(); // the page's own keys rest
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
   root.append(dialog);
   dialog.showModal();
   form.querySelector<HTMLElement>("input, select, textarea")?.focus();
