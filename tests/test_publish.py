@@ -332,6 +332,8 @@ def test_a_mesh_alone_is_published(tmp_path: Path, page: Path) -> None:
     space = workspace(tmp_path / "ws", world=World(up="unknown"))
     for path in (tmp_path / "ws" / "train" / "main").iterdir():
         path.unlink()
+    with pytest.raises(InputError, match="--no-mesh leaves the mesh out"):
+        publish_site(space, tmp_path / "site", replace(QUICK, mesh=False))
     manifest = publish_site(space, tmp_path / "site", QUICK)
     assert manifest["splats"] is None and manifest["mesh"]["faces"] == 2 and manifest["floor"] is None
     low, high = np.array(manifest["bounds"]["min"]), np.array(manifest["bounds"]["max"])

@@ -176,6 +176,27 @@ def depth_camera(record: Record) -> Iterator[Row]:
         )
 
 
+def published_page(record: Record) -> Iterator[Row]:
+    v = record["values"]
+    ours, theirs = v["recon"], v["supersplat"]
+    yield (
+        f"the page with {v['splats']:,} splats in Chromium without a graphics card, {v['size'][0]}x{v['size'][1]} "
+        "(SuperSplat's viewer, same run): first picture; all; memory; a frame while turning",
+        f"{ours['first_ms'] / 1e3:.1f} s ({theirs['first_ms'] / 1e3:.1f}); {ours['full_ms'] / 1e3:.1f} s "
+        f"({theirs['full_ms'] / 1e3:.1f}); {ours['memory_mib']:.0f} MiB ({theirs['memory_mib']:.0f}); "
+        f"{ours['frame_ms'] / 1e3:.1f} s ({theirs['frame_ms'] / 1e3:.1f})",
+    )
+
+
+def live_view(record: Record) -> Iterator[Row]:
+    v = record["values"]
+    yield (
+        f"`recon view` while training: {v['clients']} clients that move their cameras for {v['minutes']:g} minutes",
+        f"{v['errors']} errors; memory {v['rss_start_mb']:.0f} to {v['rss_end_mb']:.0f} MB; pictures take "
+        f"{100 * v['share_of_pictures']:.1f} % of the CPU, the whole server {100 * v['share_of_server']:.1f} %",
+    )
+
+
 TABLE: dict[str, Callable[[Record], Iterator[Row]]] = {
     **dict.fromkeys(CAPTURES, training),
     "run_preview": whole_run,
@@ -188,6 +209,8 @@ TABLE: dict[str, Callable[[Record], Iterator[Row]]] = {
     "geometry_fountain": mesh_of_fountain,
     "depth_loss_fox": taught_by_depth,
     "rgbd": depth_camera,
+    "page": published_page,
+    "live": live_view,
     "blend": blending,
     "cli": command_line,
 }
