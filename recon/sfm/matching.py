@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon.job import Job
-from recon.photos import workers
 from recon.sfm.features import opened, row_name
 from recon.sfm.pairs import Pair
 from recon.sfm.worker import run_worker
@@ -43,7 +42,6 @@ def match(database: Path, pairs: Sequence[Pair], job: Job, seed: int = 0) -> Non
         "block": block,
         "min_inliers": MIN_INLIERS,
         "seed": seed,
-        "threads": workers(),
     }
     with job.task("matching photos", total=len(todo)) as task:
         run_worker("match", request, log, lambda _: task.update(block * blocks_done(log)))

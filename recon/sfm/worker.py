@@ -105,11 +105,13 @@ def died(verb: str, code: int, words: str) -> Exception:
     )
 
 
-def _match(database: str, listing: str, block: int, min_inliers: int, seed: int, threads: int) -> None:
+def _match(database: str, listing: str, block: int, min_inliers: int, seed: int) -> None:
+    """One matching thread, and one that verifies: with more of them now and then pairs lose some or all of their matches
+    (5 of 100 runs over 190 pairs, pycolmap 4.2.1)."""
     import pycolmap
 
     matching = pycolmap.FeatureMatchingOptions()
-    matching.num_threads = threads
+    matching.num_threads = 1
     pairing = pycolmap.ImportedPairingOptions()
     pairing.match_list_path, pairing.block_size = listing, block
     verification = pycolmap.TwoViewGeometryOptions()
