@@ -9,6 +9,7 @@ import { Tiles } from "../src/content/tiles";
 import type { SplatFile, SplatSet } from "../src/manifest";
 
 vi.mock("../src/content/splat_file", () => ({
+  draftOf: () => new THREE.Object3D(),
   splitSplats: (whole: LoadedSplats, owner: Uint16Array, groups: number) =>
     Array.from({ length: groups }, (_, group) => {
       const count = owner.filter((o) => o === group).length;

@@ -2,6 +2,7 @@
 
 import * as THREE from "three";
 import type { Manifest, SplatFile } from "../manifest";
+import { Draft } from "../view/draft";
 import type { Stage } from "../view/stage";
 import { deviceBudget, holdsExactly, thisDevice } from "./device";
 import { MovingSplats } from "./moving";
@@ -32,6 +33,9 @@ const MOVING_BUDGET = 4_000_000;
 /** While the eye moves through a scene that streams, tiles are chosen anew at most so often. */
 const CHOOSE_SECONDS = 0.3;
 
+/** More splats than this take a renderer without a GPU longer than a frame should last. */
+const CPU_SPLATS = 30_000;
+
 export class Content {
   /** Under `world`: in the world frame of the files. */
   readonly splats = new THREE.Group();
@@ -46,6 +50,8 @@ export class Content {
   private readonly faults = new Set<(error: unknown) => void>();
   private shownNow: Shown;
   private drawLimit: number | null = null;
+  /** What is drawn while the view moves on a slow device. */
+  readonly draft: Draft;
   private timeNow: number | null = null;
   private readonly timeListeners = new Set<() => void>();
   /** Where a moving scene begins; a share link may say another time than the manifest. */
@@ -75,7 +81,7 @@ export class Content {
         onShown: () => this.changed(),
         onFault: (error) => this.fault(error),
       });
-      this.splats.add(this.tiles.group);
+      this.splats.add(this.tiles.group, this.tiles.drafts);
     }
     if (manifest.moving) {
       this.moving = new MovingSplats(manifest.moving, this.deviceBudget, (file, signal) => load(file, { exact, signal }), () => this.changed(), (error) => this.fault(error));
@@ -86,7 +92,12 @@ export class Content {
       this.mesh.add(this.surface.group);
     }
     this.show(this.shownNow);
-    stage.onFrame((seconds) => this.follow(seconds));
+    this.draft = new Draft((on) => (stage.draft = on), () => this.tiles?.timesCoarse ?? 1, stage.drawsOnCpu && (set?.count ?? 0) > CPU_SPLATS);
+    stage.onFrame((seconds) => {
+      this.follow(seconds);
+      if (stage.renderer.xr.isPresenting || this.moving?.shown.length) this.draft.stop();
+      else if (this.progress.state === "ready" && this.tiles) this.draft.tick(stage.camera.matrixWorld, seconds, stage.held, stage.lastFrame);
+    });
   }
 
   get shown(): Shown {

@@ -3,6 +3,7 @@
 import * as THREE from "three";
 import { ExtSplats, SplatFileType, SplatMesh } from "@sparkjsdev/spark";
 import { PageError, type SplatFile } from "../manifest";
+import { DRAFT_LAYER } from "../view/draft";
 import { fetchBytes } from "./fetch";
 import { type Pickable, pickable, takeRows } from "./pick";
 import { inflateSpz } from "./spz";
@@ -75,6 +76,16 @@ export function splitSplats(whole: LoadedSplats, owner: Uint16Array, groups: num
   });
   whole.mesh.dispose();
   return parts;
+}
+
+/** The same splats once more, as a draft shows them. */
+export function draftOf({ mesh }: LoadedSplats): SplatMesh {
+  const { extSplats } = mesh;
+  if (!extSplats) throw new Error("only exactly held splats can be a draft");
+  const draft = new SplatMesh({ extSplats, raycastable: false });
+  draft.maxSh = mesh.maxSh;
+  draft.layers.set(DRAFT_LAYER);
+  return draft;
 }
 
 /** Four words a splat. */

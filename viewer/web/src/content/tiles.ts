@@ -4,7 +4,7 @@
 import * as THREE from "three";
 import type { SplatFile, SplatSet } from "../manifest";
 import { chooseTiles, type Eye, tileOfPoints } from "./choice";
-import { type LoadedSplats, splitSplats } from "./splat_file";
+import { draftOf, type LoadedSplats, splitSplats } from "./splat_file";
 
 /** Files fetched at once. */
 const PARALLEL = 4;
@@ -31,6 +31,8 @@ interface Held {
 
 export class Tiles {
   readonly group = new THREE.Group();
+  /** The coarse picture of the whole, on DRAFT_LAYER. */
+  readonly drafts = new THREE.Group();
   private coarse: (LoadedSplats | null)[] = [];
   private readonly held = new Map<number, Held>();
   private readonly loading = new Map<number, AbortController>();
@@ -56,12 +58,17 @@ export class Tiles {
     const tiles = [...this.held.values()].filter((tile) => tile.shown).map((tile) => tile.loaded);
     return [...this.coarse.filter((part) => part?.mesh.visible), ...tiles] as LoadedSplats[];
   }
+  /** How many times as many splats stand in the scene as in the coarse picture. */
+  get timesCoarse(): number {
+    return this.shown.reduce((sum, { count }) => sum + count, 0) / this.set.coarse.count;
+  }
   async loadCoarse(): Promise<void> {
     this.wanted = this.choose();
     const whole = await this.hooks.load(this.set.coarse, (bytes) => this.count(-1, bytes), new AbortController().signal, true);
     const { tiles } = this.set;
     this.coarse = tiles.length > 1 ? splitSplats(whole, tileOfPoints(tiles, whole.pick.mean), tiles.length) : [whole];
     this.group.add(...this.coarse.flatMap((part) => part?.mesh ?? []));
+    this.drafts.add(...this.coarse.flatMap((part) => (part ? draftOf(part) : [])));
     this.hooks.onShown();
   }
   /** Resolves when all that the first view needs is there. */

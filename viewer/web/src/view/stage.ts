@@ -1,8 +1,9 @@
 /** Canvas, renderer, camera and the loop. A picture is drawn when something has changed; in VR, always. */
 
 import * as THREE from "three";
-import { SparkRenderer } from "@sparkjsdev/spark";
+import { SplatRenderer } from "./splat_renderer";
 import { PageError } from "../manifest";
+import { DRAFT_LAYER, DRAFT_PIXELS } from "./draft";
 import { applyLens, type Lens, vfovDeg } from "./frames";
 
 /** Splats end where their alpha falls below 1/255, as in recon's own rasterizer: at sqrt(2 ln 255) standard deviations. */
@@ -16,7 +17,8 @@ export type FrameListener = (seconds: number, delta: number, frame?: XRFrame) =>
 
 export class Stage {
   readonly renderer: THREE.WebGLRenderer;
-  readonly spark: SparkRenderer;
+  readonly spark: SplatRenderer;
+  private readonly draftSpark: SplatRenderer;
   readonly scene = new THREE.Scene();
   readonly camera = new THREE.PerspectiveCamera(50, 1, 0.01, 1000);
   private currentLens: Lens = { vfov_deg: 50 };
@@ -27,6 +29,12 @@ export class Stage {
   /** Milliseconds from frame to frame while frames follow each other, smoothed; null before there were any. */
   frameMs: number | null = null;
   private drew = false;
+  /** Seconds that the last frame took to come; null: none was drawn. */
+  lastFrame: number | null = null;
+  private readonly pressed = new Set<number>();
+  private wantsDraft = false;
+  private drafting = false;
+  private swapping = false;
 
   constructor(container: HTMLElement, antialiased: boolean) {
     const canvas = document.createElement("canvas");
@@ -43,7 +51,7 @@ export class Stage {
     this.renderer.outputColorSpace = THREE.SRGBColorSpace;
     this.renderer.setClearColor(0x000000, 1);
     this.renderer.xr.enabled = true;
-    this.spark = new SparkRenderer({
+    const options = {
       renderer: this.renderer,
       onDirty: () => this.invalidate(),
       maxStdDev: MAX_STD_DEV,
@@ -52,22 +60,37 @@ export class Stage {
       blurAmount: antialiased ? SCREEN_FILTER : 0,
       sortRadial: false,
       accumExtSplats: true,
-    });
-    this.scene.add(this.spark);
+    };
+    this.spark = new SplatRenderer(options);
+    this.draftSpark = new SplatRenderer(options, DRAFT_LAYER);
+    this.draftSpark.visible = false;
+    this.scene.add(this.spark, this.draftSpark);
     new ResizeObserver(() => this.resize()).observe(container);
     this.resize();
     this.renderer.setAnimationLoop((time, frame) => this.tick(time / 1000, frame));
+    canvas.addEventListener("pointerdown", ({ pointerId }) => this.pressed.add(pointerId));
+    for (const end of ["pointerup", "pointercancel"] as const) window.addEventListener(end, ({ pointerId }) => this.pressed.delete(pointerId));
     canvas.addEventListener("webglcontextlost", (event) => {
       event.preventDefault();
       this.onLost();
     });
   }
 
+  /** Whether a mouse button or a finger is down on the canvas. */
+  get held(): boolean {
+    return this.pressed.size > 0;
+  }
   /** Called when the graphics driver gave up. */
   onLost: () => void = () => {};
 
   get canvas(): HTMLCanvasElement {
     return this.renderer.domElement;
+  }
+  /** Whether there is no GPU, going by the name of the renderer. */
+  get drawsOnCpu(): boolean {
+    const gl = this.renderer.getContext();
+    const names = gl.getExtension("WEBGL_debug_renderer_info");
+    return names !== null && /swiftshader|llvmpipe|softpipe|software|basic render/i.test(String(gl.getParameter(names.UNMASKED_RENDERER_WEBGL)));
   }
   get lens(): Lens {
     return this.currentLens;
@@ -114,14 +137,32 @@ export class Stage {
     const forget = this.onFrame(() => (drawn ||= !this.dirty)); // what was asked for before this tick has been drawn
     while (performance.now() < deadline && !document.hidden) {
       await new Promise((resolve) => setTimeout(resolve, 16));
-      if (drawn && !spark.sorting && !spark.sortDirty && spark.display.mappingVersion === spark.current.mappingVersion) break;
+      if (drawn && !this.drafting && !this.wantsDraft && spark.collected) break;
     }
     forget();
+  }
+  /** Draw the splats of DRAFT_LAYER in place of the others, and fewer pixels: as soon as these, or the others, are sorted. */
+  set draft(on: boolean) {
+    this.wantsDraft = on;
+    this.spark.autoUpdate = !on;
+    if (!this.swapping) void this.swap();
+  }
+  private async swap(): Promise<void> {
+    this.swapping = true;
+    while (this.drafting !== this.wantsDraft) {
+      const draft = this.wantsDraft;
+      await (draft ? this.draftSpark : this.spark).collect(this.scene, this.camera, performance.now() + PICTURE_MS);
+      if (draft !== this.wantsDraft) continue;
+      this.drafting = this.draftSpark.visible = draft;
+      this.spark.visible = !draft;
+      this.resize();
+    }
+    this.swapping = false;
   }
   resize(): void {
     const parent = this.canvas.parentElement;
     if (!parent || this.renderer.xr.isPresenting) return;
-    this.renderer.setPixelRatio(Math.min(window.devicePixelRatio, MAX_PIXEL_RATIO));
+    this.renderer.setPixelRatio((this.drafting ? DRAFT_PIXELS : 1) * Math.min(window.devicePixelRatio, MAX_PIXEL_RATIO));
     this.renderer.setSize(Math.max(1, parent.clientWidth), Math.max(1, parent.clientHeight), true);
     this.applyLens();
     for (const listener of this.resized) listener();
@@ -133,13 +174,12 @@ export class Stage {
   }
   private tick(seconds: number, frame?: XRFrame): void {
     const delta = Math.min(0.1, Math.max(0, seconds - this.last));
-    if (this.drew && this.last > 0) {
-      const ms = 1000 * (seconds - this.last);
-      this.frameMs = this.frameMs === null ? ms : 0.9 * this.frameMs + 0.1 * ms;
-    }
+    this.lastFrame = this.drew && this.last > 0 ? seconds - this.last : null;
+    if (this.lastFrame !== null) this.frameMs = this.frameMs === null ? 1000 * this.lastFrame : 0.9 * this.frameMs + 100 * this.lastFrame;
     this.last = seconds;
     for (const listener of this.listeners) listener(seconds, delta, frame);
-    this.drew = this.dirty || this.renderer.xr.isPresenting;
+    const waits = this.wantsDraft && !this.drafting; // one more picture of the whole would only hold the draft up
+    this.drew = (this.dirty && !waits) || this.renderer.xr.isPresenting;
     if (!this.drew) return;
     this.dirty = false;
     this.draw();
