@@ -39,8 +39,9 @@ export class Path {
       save: () => (this.path.keyframes.length && this.path.keyframes.length <= MAX_LINK_KEYFRAMES ? pack(this.path) : undefined),
       load: (value) => {
         const own = this.path;
-        this.tryRead(() => unpack(value));
+        if (!this.tryRead(() => unpack(value))) return false;
         if (own.keyframes.length) page.ui.say("The link's camera path stands in the place of yours.", 10, { label: "Take mine", act: () => this.replace(own) });
+        return true;
       },
     });
     const stored = recall(page, "path");
@@ -175,11 +176,14 @@ export class Path {
     const { navigation, stage, content } = this.page;
     return { cam_from_world: camFromWorld(navigation.pose), vfov_deg: Math.min(170, Math.max(0.5, stage.vfovDeg)), scene_time: content.time };
   }
-  private tryRead(read: () => CameraPath): void {
+  /** Whether a link or the storage said something that fits; otherwise there is no path. */
+  private tryRead(read: () => CameraPath): boolean {
     try {
       this.replace(read());
+      return true;
     } catch (error) {
-      if (!(error instanceof PathError)) throw error; // a link or the storage says nothing that fits: there is no path
+      if (!(error instanceof PathError)) throw error;
+      return false;
     }
   }
   private frame(delta: number): void {

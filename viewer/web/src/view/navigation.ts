@@ -54,6 +54,8 @@ export class Navigation implements Steering {
   private readonly leavers = new Set<() => void>();
   /** What lies under a point of the window, in the frame of three.js. */
   picker: (clientX: number, clientY: number) => THREE.Vector3 | null = () => null;
+  /** Asked before the camera is sent somewhere, at once or not; true: it goes there at once. */
+  beforeJump: (to: Pose, still: boolean) => boolean = () => false;
   /** Whether a double click or tap flies to its place. Off while another part takes clicks. */
   doubleTapFlies = true;
   /** Buttons of a gamepad that other parts give a meaning to: standard mapping. */
@@ -137,7 +139,8 @@ export class Navigation implements Steering {
   goTo(pose: Pose, lens: Lens, seconds = 0.8, target?: THREE.Vector3): Promise<void> {
     this.leave();
     const reach = THREE.MathUtils.clamp((target ?? this.target).distanceTo(pose.position), 1e-3 * this.size, this.bounds.radius);
-    const still = seconds === 0 || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    let still = seconds === 0 || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    still = this.beforeJump(pose, still) || still;
     return new Promise((arrived) => {
       const fromLens = canvasLens(this.stage.lens, ...this.stage.cssSize());
       this.flight = { from: this.pose, to: pose, fromLens, lens, reach, seconds: still ? 0 : seconds, passed: 0, arrived };
