@@ -1,4 +1,4 @@
-"""The published page's tools under hands: the crop box, links that are damaged, long camera paths, jumps on slow machines, notes."""
+"""The published page's tools under hands: crop box, damaged links, long camera paths, jumps on slow machines, notes."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import * as THREE from "three";
 import type { Manifest } from "../manifest";
 import { angleFor, type CanvasLens, canvasLens, type Lens, mixLens, type Pose, poseOf, toYup } from "./frames";
 import { type Axes, Input, type Steering } from "./input";
-import { approach, type Bounds, confine, copyMotion, difference, type Motion, motionOfPose, poseOfMotion, withReach, zoomAbout } from "./motion";
+import { approach, type Bounds, confine, copyMotion, difference, type Motion, motionOfPose, poseOfMotion, reachAboveFloor, withReach, zoomAbout } from "./motion";
 import type { Stage } from "./stage";
 
 export type Mode = "orbit" | "fly" | "walk";
@@ -138,7 +138,8 @@ export class Navigation implements Steering {
   /** Move the camera there in some seconds (0: at once; as for all who want less motion). Resolves when it has arrived or was moved elsewhere. */
   goTo(pose: Pose, lens: Lens, seconds = 0.8, target?: THREE.Vector3): Promise<void> {
     this.leave();
-    const reach = THREE.MathUtils.clamp((target ?? this.target).distanceTo(pose.position), 1e-3 * this.size, this.bounds.radius);
+    const wanted = THREE.MathUtils.clamp((target ?? this.target).distanceTo(pose.position), 1e-3 * this.size, this.bounds.radius);
+    const reach = reachAboveFloor(pose, wanted, this.bounds.lowest);
     let still = seconds === 0 || matchMedia("(prefers-reduced-motion: reduce)").matches;
     still = this.beforeJump(pose, still) || still;
     return new Promise((arrived) => {
