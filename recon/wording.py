@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 
 def count(number: int, noun: str) -> str:
@@ -25,3 +27,9 @@ def some(names: Iterable[str], most: int = 3) -> str:
 def shown(name: str) -> str:
     """A file name that can be written anywhere, whatever bytes it has."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def value_shown(value: Any, most: int = 40) -> str:
+    """A JSON value in a message, shortened."""
+    text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= most else text[: most - 3] + "..."

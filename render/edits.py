@@ -8,8 +8,10 @@ of structure from motion, which both know; when structure from motion was redone
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 LARGEST_FILE = 64_000_000
 """Bytes; a longer file is none of ours."""
+PATIENCE_SECONDS = 5.0
+"""How long a save waits for another one."""
 
 Vector = tuple[float, float, float]
 
@@ -234,6 +238,26 @@ def read_edits(path: Path) -> Edits:
             f"{path} holds no edits that this recon can read ({error}). Move it away or delete the file, and make "
             "them again in `recon view`."
         ) from error
+
+
+def merged(base: tuple[Region, ...], mine: tuple[Region, ...], theirs: tuple[Region, ...]) -> tuple[Region, ...]:
+    """Two people's changes of the same regions `base`, together: theirs, without what I took back, and with what I added."""
+    added = tuple(region for region in mine if region not in base and region not in theirs)
+    return (*(region for region in theirs if region not in base or region in mine), *added)
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Hold a file of edits from reading to writing it: of two viewers that save at once, one waits for the other. Raises
+    WorkspaceError when that takes long."""
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE_SECONDS):
+            yield
+    except filelock.Timeout:
+        raise WorkspaceError(f"Another viewer is writing {path}. Try again when it is done.") from None
 
 
 def write_edits(path: Path, edits: Edits) -> None:

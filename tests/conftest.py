@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.page_site import browser, page_built, site, truth_workspace
+from tests.publish_scene import page
+from tests.sites import door, served
 
-__all__ = ["browser", "datasets", "page_built", "site", "truth_workspace"]
+__all__ = ["browser", "datasets", "door", "page", "page_built", "served", "site", "truth_workspace"]
 
 
 @pytest.fixture(scope="session")

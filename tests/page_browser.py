@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
-import http.server
 import io
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,20 +20,19 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser import CHROMIUM
+from viewer import measure
 
 NEEDED = "RECON_NEED_BROWSER"
 """Set where a missing browser or Node is a failure and no reason to skip."""
 FLAGS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
+    *measure.FLAGS,
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
 ]
+plain_server = measure.serving
+"""Any web server's way of serving a folder, on loopback: a context manager that gives its address."""
 PATIENCE_MS = 120_000
 """A test gives up after this time; none measures how long anything takes."""
 SETTLED = (
@@ -57,31 +53,11 @@ def chromium() -> Iterator[Browser]:
     """Chromium that draws in software."""
     need(CHROMIUM, "Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = measure.launched(playwright.chromium, str(CHROMIUM), tuple(FLAGS))
         try:
             yield browser
         finally:
             browser.close()
-
-
-@contextlib.contextmanager
-def plain_server(folder: Path) -> Iterator[str]:
-    """Any web server's way of serving a folder, on loopback: its address."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    Handler.extensions_map = {**Handler.extensions_map, ".js": "text/javascript"}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=5)
 
 
 class Tab:

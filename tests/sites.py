@@ -1,6 +1,13 @@
 """A small published folder, with secrets in it and beside it."""
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from viewer.door import Door
+from viewer.options import ServeOptions
+from viewer.static_server import folder_server
 
 SECRET = b"what lies outside"
 FILES = {
@@ -30,3 +37,16 @@ def site(root: Path) -> Path:
     (root / "site-old").mkdir()
     (root / "site-old" / "secret.txt").write_bytes(SECRET)
     return folder
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the served folder lies."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def door(served: Path) -> Iterator[Door]:
+    """A running server of site(served)."""
+    with folder_server(site(served), ServeOptions(port=0)) as running:
+        yield running

@@ -96,7 +96,7 @@ def test_the_left_stick_walks_where_the_head_looks(vr: Headset) -> None:
     vr.head(0, EYES, 0, yaw=np.pi / 2)  # to the left: along -x of the place
     before = vr.told()
     vr.stick("left", 0, -1, frames=4)
-    assert vr.run("return reconVisit.drawing.vignetteNow") > 0.05
+    assert vr.run("return reconVisit.drawing.vignette.now") > 0.05
     vr.stick("left", 0, 0)
     after = vr.told()
     gone = to_place(after, np.array([0, EYES, 0])) - to_place(before, np.array([0, EYES, 0]))

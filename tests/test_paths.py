@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from tests.fabricate import ring_cameras, ring_model, tilted
 from tests.path_cases import FILE, around, cases, paths, wandering
 from viewer.curves import pchip
 from viewer.orbit import captured, orbit, vfov_of
-from viewer.paths import MOST_BYTES, CameraPath, from_json, read_path, to_json, write_path
+from viewer.paths import MOST_BYTES, MOST_KEYFRAMES, CameraPath, from_json, read_path, to_json, write_path
+from viewer.web_page import SOURCES
 
 STEPS = st.lists(st.floats(0.01, 10), min_size=1, max_size=8)
 VALUES = st.floats(-100, 100).map(lambda v: round(v, 3))
@@ -164,7 +166,7 @@ LARGE = np.diag([2.0, 2.0, 2.0, 1.0]).ravel().tolist()
         (changed(keyframes=[]), "at least one keyframe"),
         (changed(keyframes={}), "list of at least one"),
         (changed(keyframes=[1]), "object as keyframe 0"),
-        (changed(keyframes=[{}] * 20_001), "at most 20000"),
+        (changed(keyframes=[{}] * 2001), "at most 2000 keyframes, found 2001"),
         (changed(k_time=0.0), "times that rise, found 0 s and then 0 s in keyframe 1"),
         (changed(k_time=-1.0), "times that rise"),
         (changed(k_time=2.5), "in keyframe 2"),
@@ -353,3 +355,13 @@ def test_too_few_photos_are_said():
     assert np.isfinite(orbit(model_of(around(40)[:2]), 1.0).path.cam_from_world).all()
     same = np.repeat(around(1), 5, 0)
     assert np.isfinite(orbit(model_of(same), 1.0).path.cam_from_world).all()
+
+
+def test_the_reader_the_writer_and_the_page_take_equally_many_keyframes(tmp_path):
+    page = (SOURCES / "src" / "tools" / "path_file.ts").read_text(encoding="utf-8")
+    most = int(re.search(r"MAX_KEYFRAMES = (\d+);", page)[1])
+    assert most == MOST_KEYFRAMES
+    path = CameraPath(np.arange(most + 1.0), np.tile(np.eye(4), (most + 1, 1, 1)), np.full(most + 1, 50.0))
+    with pytest.raises(InputError, match=f"at most {most} keyframes, found {most + 1}"):
+        write_path(tmp_path / "p.json", path)
+    assert not list(tmp_path.iterdir())

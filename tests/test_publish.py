@@ -1,9 +1,10 @@
-"""Publishing: what a site holds and what it must not hold, the folder's swap, where a visitor starts, the measurement."""
+"""Publishing: what a site holds and what it must not hold."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -16,78 +17,23 @@ import torch
 from PIL import Image
 
 from recon.cli import main
-from recon.errors import InputError, MissingPart, WorkspaceError
+from recon.errors import InputError, WorkspaceError
 from recon.geometry import World
-from recon.mesh import Mesh
+from recon.job import NoProgress
 from recon.workspace import Workspace
 from render.edits import Ball, Edits, edits_path, write_edits
-from render.formats.glb import write_glb
 from render.formats.spz import read_spz
-from tests.browser import CHROMIUM
 from tests.fabricate import (
-    fabricate,
     ring_model,
-    splat_columns,
-    write_scene,
-    write_sparse_stage,
-    write_stage,
 )
-from viewer import measure, publish, site_folder
-from viewer.options import PublishOptions
+from tests.publish_scene import QUICK, beside, files, workspace
+from viewer import publish
+from viewer.options import MOST_SPLATS, PublishOptions
 from viewer.publish import publish as publish_site
 from viewer.targets import TARGETS
+from viewer.web_page import SOURCES
 
-ORIGIN = (47.36667, 8.55, 408.25)
 NASTY = "<img src=x onerror=alert(1)>.jpg"
-QUICK = PublishOptions(measure="no", polish=2)
-
-
-@pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A page that is built already: it shows nothing, and says that it is ready."""
-    folder = tmp_path / "page"
-    (folder / "assets").mkdir(parents=True)
-    (folder / "index.html").write_text(
-        "<!doctype html><html data-recon=loading><canvas></canvas><script src=assets/a.js></script></html>",
-        encoding="utf-8",
-    )
-    (folder / "assets" / "a.js").write_text(
-        "window.recon = {stage: {draw() {}}, camera: {rotateY() {}},"
-        " renderer: {getContext: () => document.querySelector('canvas').getContext('webgl2')}};"
-        "setTimeout(() => { document.documentElement.dataset.recon = 'coarse'; }, 30);"
-        "setTimeout(() => { document.documentElement.dataset.recon = 'ready'; }, 90);",
-        encoding="utf-8",
-    )
-    (folder / "notices.txt").write_text("notices", encoding="utf-8")
-    (folder / "sources.sha256").write_text("stamp", encoding="utf-8")
-    monkeypatch.setattr(publish, "built_page", lambda say: folder)
-    return folder
-
-
-def workspace(root: Path, names: tuple[str, ...] | None = None, world: World | None = None) -> Workspace:
-    """A fabricated one whose frame has a place on earth, unless another is given, with a mesh."""
-    fabricate(root, names)
-    world = world or World("metric", "gravity", ORIGIN, 4326)
-    names = names or tuple(sorted(f"photo {i:02d}.jpg" for i in range(8)))
-    for stage in ("sfm", "align"):
-        write_sparse_stage(root, stage, ring_model(names, world=world))
-    write_scene(root / "train" / "main" / "scene.npz", splat_columns(), world)
-    xyz = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-    faces = np.array([[0, 1, 2], [0, 3, 1]], np.int32)
-    mesh = Mesh(xyz, faces, np.full((4, 3), 200, np.uint8), world=world)
-    (root / "mesh" / "main").mkdir(parents=True)
-    write_glb(root / "mesh" / "main" / "mesh.glb", mesh)
-    write_stage(root / "mesh" / "main")
-    return Workspace(root)
-
-
-def files(site: Path) -> dict[str, bytes]:
-    return {p.relative_to(site).as_posix(): p.read_bytes() for p in sorted(site.rglob("*")) if p.is_file()}
-
-
-def beside(site: Path) -> set[str]:
-    """What lies beside the site and looks like a leftover of it."""
-    return {p.name for p in site.parent.iterdir() if p.name.startswith(f".{site.name}")}
 
 
 def test_a_site_holds_what_its_manifest_says(tmp_path: Path, page: Path) -> None:
@@ -96,7 +42,7 @@ def test_a_site_holds_what_its_manifest_says(tmp_path: Path, page: Path) -> None
     assert json.loads((site / "manifest.json").read_text()) == manifest
     assert list(manifest) == [
         *("recon_manifest", "generator", "title", "target", "world", "bounds", "floor", "start"),
-        *("splats", "mesh", "cameras", "moving", "measured"),
+        *("splats", "mesh", "cameras", "moving", "notes", "measured"),
     ]
     assert manifest["title"] == "castle" and manifest["world"] == {"scale": "metric", "up": "gravity"}
     found = files(site)
@@ -160,6 +106,47 @@ def test_what_was_deleted_in_the_viewer_stays_out(tmp_path: Path, page: Path) ->
         [read_spz(tile).mean.detach().numpy() for tile in (tmp_path / "all" / "splats").glob("0*.spz")]
     )
     assert Ball(gone.center, 0.49).contains(shown).any()
+
+
+def test_what_still_shows_the_deleted_is_said(tmp_path: Path, page: Path) -> None:
+    made, progress = workspace(tmp_path / "w"), Mock(wraps=NoProgress())
+    publish_site(made, tmp_path / "site", QUICK, progress)
+    assert not progress.warn.called, "nothing is deleted"
+    write_edits(edits_path(made.root), Edits((Ball((0.5, 0.5, 0.5), 0.5),), made.load("train").at(None).world))
+    said = {}
+    for name, options in (
+        ("mesh", QUICK),
+        ("both", replace(QUICK, photos=True)),
+        ("none", replace(QUICK, mesh=False)),
+        ("kept", replace(QUICK, edits=False, photos=True)),
+    ):
+        progress.warn.reset_mock()
+        publish_site(made, tmp_path / "site", options, progress)
+        said[name] = " ".join(call.args[0] for call in progress.warn.call_args_list)
+    assert "the mesh may still show it" in said["mesh"] and "Publish with --no-mesh to" in said["mesh"]
+    assert "the mesh and the photos" in said["both"] and "--no-mesh and no --photos" in said["both"]
+    assert said["none"] == said["kept"] == ""
+
+
+def test_a_scene_larger_than_the_page_holds_is_refused(
+    tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "MOST_SPLATS", 299)
+    with pytest.raises(InputError, match=r"has 300 splats, and the page holds at most 299\. Give --splats 299"):
+        publish_site(workspace(tmp_path / "ws"), tmp_path / "site", replace(QUICK, splats=0))
+    assert not (tmp_path / "site").exists()
+
+
+def test_the_limits_are_those_of_the_page() -> None:
+    page = (SOURCES / "src" / "manifest.ts").read_text()
+    most, tiles = (float(re.search(rf"{name} = ([0-9e]+);", page)[1]) for name in ("MAX_SPLATS", "MAX_TILES"))
+    assert most == MOST_SPLATS and max(MOST_SPLATS / target.tile for target in TARGETS.values()) <= tiles
+
+
+def test_a_photo_side_without_photos_is_refused() -> None:
+    with pytest.raises(InputError, match="--photo-side does nothing without --photos"):
+        PublishOptions(photo_side=800)
+    assert PublishOptions(photo_side=800, photos=True).photo_side == 800
 
 
 def test_nothing_tells_where_it_was_made(tmp_path: Path, page: Path) -> None:
@@ -232,102 +219,6 @@ def test_a_name_that_leads_out_is_refused(tmp_path: Path, page: Path) -> None:
     assert not (tmp_path / "site").exists() and beside(tmp_path / "site") == set()
 
 
-def test_the_old_site_survives_a_failure(tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    space, site = workspace(tmp_path / "ws"), tmp_path / "site"
-    publish_site(space, site, QUICK)
-    (site / ".git").mkdir()
-    (site / ".git" / "HEAD").write_text("ref", encoding="utf-8")
-    before = files(site)
-    for error in (KeyboardInterrupt(), OSError("disk full")):
-        with monkeypatch.context() as patch:
-            patch.setattr(publish, "surroundings", Mock(side_effect=error))
-            with pytest.raises(type(error)):
-                publish_site(space, site, replace(QUICK, title="new"))
-        assert files(site) == before and beside(site) == set()
-    publish_site(space, site, replace(QUICK, title="new"))
-    assert json.loads((site / "manifest.json").read_text())["title"] == "new"
-    assert (site / ".git" / "HEAD").read_text() == "ref", "what is not ours stays"
-
-
-def test_a_folder_that_is_no_site_is_refused(tmp_path: Path, page: Path) -> None:
-    space = workspace(tmp_path / "ws")
-    letters = tmp_path / "letters"
-    letters.mkdir()
-    (letters / "manifest.json").write_text('{"name": "of another program"}', encoding="utf-8")
-    for place, words in (
-        (letters, "not empty"),
-        (space.root, "workspace"),
-        (tmp_path, "workspace"),
-        (page / "index.html", "file"),
-    ):
-        with pytest.raises(InputError, match=words):
-            publish_site(space, place, QUICK)
-    assert [p.name for p in letters.iterdir()] == ["manifest.json"]
-    with pytest.raises(WorkspaceError, match="neither a scene nor a mesh"):
-        publish_site(Workspace(fabricate(tmp_path / "empty", trained=False)), tmp_path / "site", QUICK)
-    with pytest.raises(WorkspaceError, match="no recon workspace"):
-        publish_site(Workspace(tmp_path / "nowhere"), tmp_path / "site", QUICK)
-
-
-def test_a_kill_in_the_middle_of_the_swap_is_repaired(
-    tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    space, site = workspace(tmp_path / "ws"), tmp_path / "site"
-    publish_site(space, site, QUICK)
-    (site / "CNAME").write_text("a.example", encoding="utf-8")
-    site.rename(tmp_path / ".site.old")
-    (tmp_path / ".site.publishing").mkdir()
-    (tmp_path / ".site.publishing" / "half").write_text("x", encoding="utf-8")
-    with monkeypatch.context() as patch:
-        patch.setattr(publish, "surroundings", Mock(side_effect=OSError("again")))
-        with pytest.raises(OSError, match="again"):
-            publish_site(space, site, QUICK)
-    assert site_folder.is_site(site) and (site / "CNAME").is_file() and beside(site) == set()
-    publish_site(space, site, QUICK)
-    assert (site / "CNAME").is_file() and not (site / "half").exists()
-
-
-def test_two_at_once_are_told_apart(tmp_path: Path) -> None:
-    with site_folder.building(tmp_path / "site", tmp_path / "ws") as folder:
-        (folder / "manifest.json").write_text('{"recon_manifest": 1}', encoding="utf-8")
-        with (
-            pytest.raises(WorkspaceError, match="Another recon"),
-            site_folder.building(tmp_path / "site", tmp_path / "ws"),
-        ):
-            pass
-        assert (folder / "manifest.json").is_file()
-    assert site_folder.is_site(tmp_path / "site") and beside(tmp_path / "site") == set()
-
-
-def test_nobody_else_gets_the_folder_while_it_is_written_to_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = []
-
-    def sync(folder: Path) -> None:
-        with (
-            pytest.raises(WorkspaceError, match="Another recon"),
-            site_folder.building(tmp_path / "site", tmp_path / "ws"),
-        ):
-            pass
-        said.append(sorted(path.name for path in folder.iterdir() if path.name != ".lock"))
-
-    monkeypatch.setattr(site_folder, "sync_tree", sync)
-    with site_folder.building(tmp_path / "site", tmp_path / "ws") as folder:
-        (folder / "manifest.json").write_text('{"recon_manifest": 1}', encoding="utf-8")
-    assert said == [["manifest.json"]] and site_folder.is_site(tmp_path / "site")
-
-
-def test_without_a_page_the_site_stays_untouched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(say: object) -> Path:
-        raise MissingPart("no page")
-
-    monkeypatch.setattr(publish, "built_page", missing)
-    with pytest.raises(MissingPart):
-        publish_site(workspace(tmp_path / "ws"), tmp_path / "site", QUICK)
-    assert not (tmp_path / "site").exists() and beside(tmp_path / "site") == set()
-
-
 def test_a_mesh_alone_is_published(tmp_path: Path, page: Path) -> None:
     space = workspace(tmp_path / "ws", world=World(up="unknown"))
     for path in (tmp_path / "ws" / "train" / "main").iterdir():
@@ -365,8 +256,10 @@ def test_refined_cameras_are_published(tmp_path: Path, page: Path, monkeypatch: 
     assert difference[1].reshape(4, 4)[0, 3] == pytest.approx(0.25) and np.abs(difference[[0, *range(2, 8)]]).max() == 0
 
 
-@pytest.mark.parametrize("wrong", [{"splats": -1}, {"sh_degree": 4}, {"polish": -1}, {"photo_side": 3}])
-def test_options_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"splats": -1}, {"splats": 20_000_001}, {"sh_degree": 4}, {"polish": -1}, {"photo_side": 3}]
+)
+def test_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="expected"):
         PublishOptions(**wrong)
 
@@ -378,30 +271,3 @@ def test_the_verb_publishes_and_says_what(tmp_path: Path, page: Path, capsys: py
     said = capsys.readouterr().err
     assert "splats" in said and "mesh    2 faces" in said and (tmp_path / "site" / "manifest.json").is_file()
     assert main(["publish", "-w", str(tmp_path / "none"), str(tmp_path / "site2")]) == 2
-
-
-def test_without_a_browser_the_site_is_published_unmeasured(
-    tmp_path: Path, page: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measure, "BROWSERS", ("no-such-browser",))
-    manifest = publish_site(workspace(tmp_path / "ws"), tmp_path / "site", replace(QUICK, measure="auto"))
-    assert manifest["measured"] is None
-    with pytest.raises(MissingPart):
-        publish_site(Workspace(tmp_path / "ws"), tmp_path / "site", replace(QUICK, measure="yes"))
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_a_browser_measures_the_site(tmp_path: Path, page: Path) -> None:
-    pytest.importorskip("playwright")
-    manifest = publish_site(workspace(tmp_path / "ws"), tmp_path / "site", replace(QUICK, measure="yes"))
-    found = manifest["measured"]
-    assert found == json.loads((tmp_path / "site" / "manifest.json").read_text())["measured"]
-    assert list(found) == ["browser", "size", "first_ms", "ready_ms", "frame_ms", "memory_mb", "splats"]
-    assert 0 < found["first_ms"] < found["ready_ms"] and found["splats"] == manifest["splats"]["count"]
-    (page / "assets" / "a.js").write_text("document.documentElement.dataset.recon = 'error'", encoding="utf-8")
-    with pytest.raises(WorkspaceError, match="could not be measured"):
-        publish_site(Workspace(tmp_path / "ws"), tmp_path / "site", replace(QUICK, measure="yes"))
-    assert (
-        publish_site(Workspace(tmp_path / "ws"), tmp_path / "site", replace(QUICK, measure="auto"))["measured"] is None
-    )

@@ -3,7 +3,6 @@
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ from viewer.door import Door
 from viewer.options import ServeOptions
 from viewer.static_server import folder_server, locate
 from viewer.visit import Limits
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("served")
-
-
-@pytest.fixture(scope="module")
-def door(root: Path) -> Iterator[Door]:
-    with folder_server(site(root), ServeOptions(port=0)) as running:
-        yield running
-
 
 # What does not come out
 
@@ -90,15 +77,15 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("target", OUTSIDE)
-def test_no_path_leaves_the_folder_or_lists_it(door: Door, root: Path, target: str) -> None:
-    absolute = f"/{root}/secret.txt"
+def test_no_path_leaves_the_folder_or_lists_it(door: Door, served: Path, target: str) -> None:
+    absolute = f"/{served}/secret.txt"
     for wish in (target, target + "?x=1", absolute, absolute.replace("/", "%2f")):
         answer = ask(door.url, wish)
         assert answer.status in (400, 404) and SECRET not in answer.body and b"root:" not in answer.body, wish
 
 
 @pytest.mark.parametrize("form", ["http://127.0.0.1{path}", "{bare}", "*", "..{path}", "file://{path}"])
-def test_targets_of_other_forms_are_refused(door: Door, root: Path, form: str) -> None:
+def test_targets_of_other_forms_are_refused(door: Door, served: Path, form: str) -> None:
     answer = ask(door.url, form.format(path="/../secret.txt", bare="secret.txt"))
     assert answer.status == 400 and SECRET not in answer.body
 
@@ -106,19 +93,19 @@ def test_targets_of_other_forms_are_refused(door: Door, root: Path, form: str) -
 @given(
     st.lists(st.sampled_from(["..", ".", "%2e", "/", "%2f", "\\", "secret.txt", "site-old", "link", "x", "%00", " "]))
 )
-def test_whatever_is_put_together_it_stays_inside(root: Path, parts: list[str]) -> None:
-    folder = (root / "site").resolve() if (root / "site").exists() else site(root).resolve()
+def test_whatever_is_put_together_it_stays_inside(served: Path, parts: list[str]) -> None:
+    folder = (served / "site").resolve() if (served / "site").exists() else site(served).resolve()
     for path in ("/" + "".join(parts), "/" + "/".join(parts)):
         found = locate(folder, path)
         assert found is None or found.is_relative_to(folder)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and pipes")
-def test_links_pipes_and_devices(root: Path, door: Door) -> None:
-    folder = root / "site"
+def test_links_pipes_and_devices(served: Path, door: Door) -> None:
+    folder = served / "site"
     links = {
         "out.txt": "../secret.txt",
-        "absolute.txt": str(root / "secret.txt"),
+        "absolute.txt": str(served / "secret.txt"),
         "up": "..",
         "hidden.txt": ".htpasswd",
         "ring": "ring",
@@ -135,8 +122,8 @@ def test_links_pipes_and_devices(root: Path, door: Door) -> None:
     assert ask(door.url, "/inside.txt").body == FILES["manifest.json"], "a link within the folder is a file of it"
 
 
-def test_nothing_can_be_put_in(root: Path, door: Door) -> None:
-    before = {path: path.lstat().st_mtime_ns for path in (root / "site").rglob("*")}
+def test_nothing_can_be_put_in(served: Path, door: Door) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in (served / "site").rglob("*")}
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "MKCOL", "PROPFIND", "get"):
         with dial(door.url) as wire:
             wire.sendall(head(door.url, "/new.txt", method, content_length="300000"))
@@ -144,7 +131,7 @@ def test_nothing_can_be_put_in(root: Path, door: Door) -> None:
         assert answer.status == 405 and answer["allow"] == "GET, HEAD", method
     assert ask(door.url, "/", content_length="3").status == 413
     assert ask(door.url, "/", transfer_encoding="chunked").status == 413
-    assert {path: path.lstat().st_mtime_ns for path in (root / "site").rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in (served / "site").rglob("*")} == before
 
 
 SMUGGLED = [
@@ -187,10 +174,10 @@ def test_a_name_that_is_not_this_machines_is_refused(door: Door, host: str) -> N
 # Slow and many
 
 
-def test_slow_requests_are_cut_off(root: Path) -> None:
+def test_slow_requests_are_cut_off(served: Path) -> None:
     """One byte at a time, and nothing at all; the connection that waits between two requests too."""
     limits = Limits(head_seconds=0.4, idle_seconds=0.4)
-    with folder_server(root / "site", ServeOptions(port=0), limits) as door:
+    with folder_server(served / "site", ServeOptions(port=0), limits) as door:
         with dial(door.url) as silent, dial(door.url) as dripping, dial(door.url) as idle:
             idle.sendall(head(door.url, "/film.mp4"))
 
@@ -208,12 +195,12 @@ def test_slow_requests_are_cut_off(root: Path) -> None:
         assert answer.status == 200
 
 
-def test_a_client_that_takes_nothing_is_cut_off_and_nothing_piles_up(root: Path) -> None:
-    big = root / "site" / "big.spz"
+def test_a_client_that_takes_nothing_is_cut_off_and_nothing_piles_up(served: Path) -> None:
+    big = served / "site" / "big.spz"
     with open(big, "wb") as stream:
         stream.truncate(300_000_000)
     sent: list[int] = []
-    with folder_server(root / "site", ServeOptions(port=0), Limits(stall_seconds=0.5)) as door:
+    with folder_server(served / "site", ServeOptions(port=0), Limits(stall_seconds=0.5)) as door:
         with socket.socket() as wire:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             wire.connect(("127.0.0.1", door.port))
@@ -231,9 +218,9 @@ def test_a_client_that_takes_nothing_is_cut_off_and_nothing_piles_up(root: Path)
     big.unlink()
 
 
-def test_strangers_do_not_keep_visitors_out(root: Path) -> None:
+def test_strangers_do_not_keep_visitors_out(served: Path) -> None:
     limits = Limits(strangers=8, connections=16)
-    with folder_server(root / "site", ServeOptions(port=0), limits) as door:
+    with folder_server(served / "site", ServeOptions(port=0), limits) as door:
         crowd = [dial(door.url) for _ in range(60)]
         try:
             wait_for(lambda: sum(map(cut_off, crowd[:-8])) == 52)
@@ -244,10 +231,10 @@ def test_strangers_do_not_keep_visitors_out(root: Path) -> None:
                 wire.close()
 
 
-def test_no_more_connections_than_granted(root: Path) -> None:
+def test_no_more_connections_than_granted(served: Path) -> None:
     """Visitors that were let in are not cut off for a newcomer."""
     limits = Limits(strangers=2, connections=4)
-    with folder_server(root / "site", ServeOptions(port=0), limits) as door:
+    with folder_server(served / "site", ServeOptions(port=0), limits) as door:
         friends = []
         for _ in range(4):
             friends.append(dial(door.url))
@@ -262,11 +249,11 @@ def test_no_more_connections_than_granted(root: Path) -> None:
         assert ask(door.url).status == 200
 
 
-def test_a_file_that_shrinks_ends_the_answer(root: Path) -> None:
-    path = root / "site" / "torn.spz"
+def test_a_file_that_shrinks_ends_the_answer(served: Path) -> None:
+    path = served / "site" / "torn.spz"
     with open(path, "wb") as stream:
         stream.truncate(200_000_000)
-    with folder_server(root / "site", ServeOptions(port=0)) as door, dial(door.url) as wire:
+    with folder_server(served / "site", ServeOptions(port=0)) as door, dial(door.url) as wire:
         wire.sendall(head(door.url, "/torn.spz", connection="close"))
         wire.recv(100, socket.MSG_PEEK)
         os.truncate(path, 1000)

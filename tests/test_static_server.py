@@ -1,7 +1,6 @@
 """The server of a published folder: what it gives, to whom, and that nothing else comes out."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,23 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recon.errors import InputError
-from tests.sites import FILES, site
+from tests.sites import FILES
 from tests.sockets import ask, dial, head, hear
 from viewer.door import Door
 from viewer.options import ServeOptions
 from viewer.static_server import PAGE_POLICY, byte_range, folder_server
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("served")
-
-
-@pytest.fixture(scope="module")
-def door(root: Path) -> Iterator[Door]:
-    with folder_server(site(root), ServeOptions(port=0)) as running:
-        yield running
-
 
 # What it gives
 
@@ -96,8 +83,8 @@ def test_ranges_lie_in_the_file(size: int, first: int, last: int) -> None:
             assert list(data[part[0] : part[1]]) == list(expected)
 
 
-def test_what_has_not_changed_is_not_sent_again(root: Path, door: Door) -> None:
-    path = root / "site" / "notes.json"
+def test_what_has_not_changed_is_not_sent_again(served: Path, door: Door) -> None:
+    path = served / "site" / "notes.json"
     path.write_bytes(b"one")
     first = ask(door.url, "/notes.json")
     for shown in (first["etag"], f"W/{first['etag']}", f'"other", {first["etag"]}', "*"):
@@ -138,17 +125,17 @@ def test_what_is_no_page_is_not_served(tmp_path: Path) -> None:
         folder_server(tmp_path, ServeOptions(port=0))
 
 
-def test_a_taken_port_is_passed_over_and_freed(root: Path) -> None:
-    with folder_server(root / "site", ServeOptions(port=0)) as first:
-        with folder_server(root / "site", ServeOptions(port=first.port)) as second:
+def test_a_taken_port_is_passed_over_and_freed(served: Path) -> None:
+    with folder_server(served / "site", ServeOptions(port=0)) as first:
+        with folder_server(served / "site", ServeOptions(port=first.port)) as second:
             assert second.port != first.port
-        with folder_server(root / "site", ServeOptions(port=second.port)) as third:
+        with folder_server(served / "site", ServeOptions(port=second.port)) as third:
             assert third.port == second.port, "close() frees the port"
     with pytest.raises(OSError):
         dial(first.url)
 
 
 @pytest.mark.parametrize("host", ["198.51.100.7", "no such host", "no-such-host.invalid"])
-def test_a_host_that_is_not_ours_is_named(root: Path, host: str) -> None:
+def test_a_host_that_is_not_ours_is_named(served: Path, host: str) -> None:
     with pytest.raises(InputError, match="--host"):
-        folder_server(root / "site", ServeOptions(port=0, host=host))
+        folder_server(served / "site", ServeOptions(port=0, host=host))

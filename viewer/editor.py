@@ -4,12 +4,13 @@ this client sees; "Save" writes the places to DIR/edits/NAME.json, from where th
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recon.errors import ReconError
-from render.edits import Ball, Box, Edits, Region, edits_path, read_edits, vector, write_edits
+from render.edits import Ball, Box, Edits, Region, changing, edits_path, merged, read_edits, vector, write_edits
 from render.floaters import floaters, spots, struck
 from viewer.panel import paragraph
 from viewer.pictures import Packed, marked, pack
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import viser
     from numpy.typing import NDArray
 
+    from recon.geometry import World
     from viewer.live import Snapshot
     from viewer.session import Session
     from viewer.shown import Shown
@@ -39,7 +41,10 @@ class Editor:
         self._session = session
         self._regions: tuple[Region, ...] = ()
         """What is deleted in this client, saved or not."""
+        self._base: tuple[Region, ...] = ()
+        """What the file held when this client last read or wrote it."""
         self._undo: list[tuple[Region, ...]] = []
+        """What each click on "delete" has deleted."""
         self._selected: tuple[Region, ...] = ()
         self._rows: NDArray[np.bool_] | None = None
         """Which of the scene's splats are selected."""
@@ -99,9 +104,7 @@ class Editor:
         self._folder.visible = now.whole is not None and now.whole.splats is not None
         old, new = before.edits.regions, now.edits.regions
         if old != new:
-            mine = [region for region in self._regions if region not in old and region not in new]
-            undone = [region for region in old if region not in self._regions]
-            self._regions = (*(region for region in new if region not in undone), *mine)
+            self._regions, self._base = merged(old, self._regions, new), new
         self._apply()
 
     # Selecting
@@ -236,11 +239,12 @@ class Editor:
         """One of the buttons."""
         with self._session.lock:
             if word == "delete" and self.selecting:
-                self._undo.append(self._regions)
+                self._undo.append(self._selected)
                 self._regions = (*self._regions, *self._selected)
                 self._edited()
             elif word == "undo" and (self._undo or self._regions):
-                self._regions = self._undo.pop() if self._undo else self._regions[:-1]
+                back = self._undo.pop() if self._undo else self._regions[-1:]
+                self._regions = tuple(region for region in self._regions if region not in back)
                 self._edited()
             elif word == "unselect":
                 self._drop_selection()
@@ -275,29 +279,45 @@ class Editor:
         self.say()
 
     def write(self) -> None:
-        """Write the places into the workspace: on the user's click alone."""
+        """Write the places into the workspace: on the user's click alone. What others have saved since this client last read
+        the file stays in it, and the client is told."""
         s = self._session
         with s.common.saving, s.lock:
             whole = s.now.whole
             if whole is None or whole.splats is None:
                 return
-            edits = Edits(self._regions, whole.splats.world, *s.now.sources, self._taken(whole))
             try:
                 path = edits_path(s.common.root, s.name)
-                if path.is_file():
-                    read_edits(path)  # damaged, or of a newer recon: somebody's work, that this would replace
-                write_edits(path, edits)
+                with changing(path):
+                    theirs = self._saved(path, whole.splats.world)
+                    stale = theirs != self._base
+                    regions = merged(self._base, self._regions, theirs) if stale else self._regions
+                    write_edits(path, Edits(regions, whole.splats.world, *s.now.sources, self._taken(whole, regions)))
             except (OSError, ReconError) as error:
                 self.say(f"Not saved: {error}")
                 return
-        self.say("Saved.")
+            self._base = regions
+            if regions != self._regions:
+                self._regions = regions
+                self._edited()
+        self.say("Saved, with what somebody else had saved meanwhile." if stale else "Saved.")
 
-    def _taken(self, whole: Shown) -> tuple[int, ...]:
+    def _saved(self, path: Path, world: World) -> tuple[Region, ...]:
+        """What the file holds now, in this frame; nothing where it means nothing here. Raises WorkspaceError for one that is
+        damaged, or of a newer recon: somebody's work, that a save would replace."""
+        if not path.is_file():
+            return ()
+        edits, sfm = read_edits(path), self._session.now.sources[0]
+        if edits.sfm is not None and sfm is not None and edits.sfm != sfm:
+            return ()
+        return edits.in_world(world).regions
+
+    def _taken(self, whole: Shown, regions: tuple[Region, ...]) -> tuple[int, ...]:
         """How many splats each region takes that none before it took."""
         assert whole.splats is not None
         mean, counts = whole.splats.mean.numpy(), []
         left = np.ones(len(mean), bool)
-        for region in self._regions:
+        for region in regions:
             takes = region.contains(mean) & left
             counts.append(int(takes.sum()))
             left &= ~takes

@@ -1,18 +1,19 @@
 """Open a site in a browser without a window, and measure how long it takes to show something, and what it needs.
 
-The browser draws in software where there is no graphics card, as on most servers: then the times are a bound from above, and the
-same machine's numbers compare with each other alone.
+The browser draws in software, whatever the machine has, so that it works on servers: the times are a bound from above, and the
+same machine's numbers compare with each other alone. What drew stands beside them ("renderer").
 """
 
 from __future__ import annotations
 
 import functools
+import http.server
+import os
 import shutil
 import statistics
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
-    "--no-sandbox",
 )
+SOFTWARE = ("swiftshader", "llvmpipe", "softpipe", "basic render")
+"""Words in the names of renderers that need no graphics card."""
+MOST_NAME = 200
 PATIENCE_MS = 180_000
 """A page that is not ready by then is not measured."""
 FRAMES, FRAMES_MS = 30, 20_000
@@ -64,11 +67,23 @@ TIME_FRAMES = """
 })
 """
 """Times of frames with a turning camera, ms, each until its pixels can be read."""
+RENDERER = """
+(() => {
+  const gl = window.recon.renderer.getContext();
+  const told = gl.getExtension("WEBGL_debug_renderer_info");
+  return String(gl.getParameter(told ? told.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+})()
+"""
+
+
+def find_browser() -> str | None:
+    """A Chromium's path."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 def check_browser() -> str:
     """The browser's path. Raises MissingPart when there is none, or nothing that drives it."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    path = find_browser()
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:
@@ -117,19 +132,43 @@ class _PageFailed(Exception):
 def serving(folder: Path) -> Iterator[str]:
     """A web server on the loopback address, at any free port, while the block runs; yields its URL."""
     handler = functools.partial(_Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
+            yield f"http://127.0.0.1:{server.server_port}/"
         finally:
             server.shutdown()
             thread.join()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Says nothing, and knows scripts whatever the system's table of types says."""
+
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {".js": "text/javascript"}
+
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
+        pass
+
+
+def launched(chromium: Any, executable: str, flags: tuple[str, ...] = FLAGS) -> Any:
+    """A running browser that draws in software: in its sandbox, but for root, whom Chromium lets have none, and where the system
+    offers no means for one (as in most containers). `chromium` is Playwright's."""
+    from playwright.sync_api import Error
+
+    how = {"executable_path": executable, "args": list(flags)}
+    if getattr(os, "geteuid", lambda: 1)() != 0:
+        try:
+            return chromium.launch(chromium_sandbox=True, **how)
+        except Error as error:
+            if "sandbox" not in str(error).lower():
+                raise
+    return chromium.launch(chromium_sandbox=False, **how)
+
+
+def in_software(renderer: str) -> bool:
+    """Whether a WebGL renderer's name is that of one without a graphics card."""
+    return any(word in renderer.lower() for word in SOFTWARE)
 
 
 def _open(executable: str, url: str, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +177,7 @@ def _open(executable: str, url: str, manifest: dict[str, Any]) -> dict[str, Any]
 
     width, height = TARGETS[manifest["target"]].window
     with sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=executable, args=list(FLAGS))
+        browser = launched(tools.chromium, executable)
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
             page.set_default_timeout(PATIENCE_MS)
@@ -151,7 +190,8 @@ def _open(executable: str, url: str, manifest: dict[str, Any]) -> dict[str, Any]
                 raise _PageFailed(" ".join(shown.split()))
             frames = page.evaluate(TIME_FRAMES, [FRAMES, FRAMES_MS])
             return {
-                "browser": f"Chromium {browser.version}, software rendering",
+                "browser": f"Chromium {browser.version}",
+                "renderer": page.evaluate(RENDERER)[:MOST_NAME],
                 "size": [width, height],
                 "first_ms": round(min(times.get("coarse", times["ready"]), times["ready"]), 1),
                 "ready_ms": round(times["ready"], 1),

@@ -9,6 +9,10 @@ from typing import Literal
 
 from recon.errors import InputError
 
+MOST_SPLATS = 20_000_000
+"""Of a site: the page refuses more."""
+PHOTO_SIDE = 1600
+
 
 @dataclass(frozen=True)
 class ViewOptions:
@@ -149,7 +153,8 @@ class PublishOptions:
     title: str | None = None
     """Title of the page; without one, the workspace folder's name."""
     splats: int | None = None
-    """Most splats to publish instead of the target's number; beyond that number the page streams them. 0: all."""
+    """Most splats to publish instead of the target's number, 20 million at most; beyond the target's number the page
+    streams them. 0: all."""
     sh_degree: int | None = None
     """Degree of the colours' dependence on direction, 0 to 3, instead of the target's."""
     polish: int = 128
@@ -160,18 +165,22 @@ class PublishOptions:
     """Publish the mesh, too, where there is one."""
     photos: bool = False
     """Publish the photos, too, and their names: undistorted, without metadata, what masks hide left grey."""
-    photo_side: int = 1600
-    """Longer side of a published photo at most, pixels."""
+    photo_side: int | None = None
+    """Longer side of a published photo at most, pixels: 1600 unless given."""
+    notes: Path | None = None
+    """Notes that every visitor sees: a file that the page exported (Notes, Export)."""
     measure: Literal["auto", "yes", "no"] = "auto"
     """Open the page in a browser without a window and write times and memory into the manifest. auto: where playwright and a
     Chromium are there."""
 
     def __post_init__(self) -> None:
         for flag, value, low, high in (
-            ("splats", self.splats, 0, 10**9),
+            ("splats", self.splats, 0, MOST_SPLATS),
             ("sh-degree", self.sh_degree, 0, 3),
             ("polish", self.polish, 0, 10**5),
             ("photo-side", self.photo_side, 16, 16384),
         ):
             if value is not None and not low <= value <= high:
                 raise InputError(f"--{flag} {value} is out of range: expected {low} to {high}.")
+        if self.photo_side is not None and not self.photos:
+            raise InputError("--photo-side does nothing without --photos. Add --photos, or leave it out.")

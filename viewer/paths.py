@@ -27,12 +27,14 @@ from recon.cameras import Cameras
 from recon.errors import InputError
 from recon.files import write_json
 from recon.geometry import Array, quat_from_rotation, rotation_from_quat, se3, se3_inverse
+from recon.wording import value_shown
 from viewer.curves import hermite, inner_slopes, pchip, same_side
 
 VERSION = 1
 MOST_BYTES = 16_000_000
 """A larger file is no camera path."""
-MOST_KEYFRAMES = 20_000
+MOST_KEYFRAMES = 2000
+"""In a file; the page reads as many."""
 FPS_SPAN = (0.1, 240.0)
 VFOV_SPAN = (0.5, 170.0)
 """Degrees that a picture may show from top to bottom."""
@@ -196,7 +198,9 @@ def read_path(path: Path) -> CameraPath:
 
 
 def write_path(path: Path, camera_path: CameraPath) -> None:
-    """Atomic; read_path() gives the same path back."""
+    """Atomic; read_path() gives the same path back. Raises InputError for more keyframes than it reads."""
+    if len(camera_path) > MOST_KEYFRAMES:
+        raise InputError(_too_many(len(camera_path)))
     write_json(path, to_json(camera_path))
 
 
@@ -224,26 +228,33 @@ def from_json(data: Any) -> CameraPath:
     version = data["recon_path"]
     if type(version) is not int or version != VERSION:
         newer = " It is of a newer recon: update this one." if type(version) is int and version > VERSION else ""
-        raise InputError(f'No camera path: expected "recon_path": {VERSION}, found {_shown(version)}.{newer}')
+        raise InputError(f'No camera path: expected "recon_path": {VERSION}, found {value_shown(version)}.{newer}')
     fps = _number(_get(data, "fps", "the path"), "fps")
     loop = _get(data, "loop", "the path")
     if type(loop) is not bool:
-        raise InputError(f'No camera path: expected true or false as "loop", found {_shown(loop)}.')
+        raise InputError(f'No camera path: expected true or false as "loop", found {value_shown(loop)}.')
     keyframes = _get(data, "keyframes", "the path")
     if not isinstance(keyframes, list) or not keyframes:
         raise InputError('No camera path: expected a list of at least one keyframe as "keyframes".')
     if len(keyframes) > MOST_KEYFRAMES:
-        raise InputError(f"No camera path: {len(keyframes)} keyframes, expected at most {MOST_KEYFRAMES}.")
+        raise InputError(_too_many(len(keyframes)))
     rows = [_keyframe(i, keyframe) for i, keyframe in enumerate(keyframes)]
     time, pose, vfov, moment = (np.array(column, np.float64) for column in zip(*rows, strict=True))
     return CameraPath(time, _tidy(pose), vfov, fps, loop, moment if np.isfinite(moment).any() else None)
+
+
+def _too_many(count: int) -> str:
+    return (
+        f"No camera path: expected at most {MOST_KEYFRAMES} keyframes, found {count}. Keep every few of them: the camera moves "
+        "smoothly between keyframes."
+    )
 
 
 def _keyframe(index: int, keyframe: Any) -> tuple[float, list[list[float]], float, float]:
     """time, cam_from_world, vfov_deg and scene_time (NaN: null) of one keyframe."""
     where = f"keyframe {index}"
     if not isinstance(keyframe, dict):
-        raise InputError(f"No camera path: expected an object as {where}, found {_shown(keyframe)}.")
+        raise InputError(f"No camera path: expected an object as {where}, found {value_shown(keyframe)}.")
     numbers = _get(keyframe, "cam_from_world", where)
     if not isinstance(numbers, list) or len(numbers) != 16:
         raise InputError(f'No camera path: expected 16 numbers as "cam_from_world" of {where}.')
@@ -265,7 +276,7 @@ def _get(data: dict[str, Any], key: str, where: str) -> Any:
 
 def _number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"No camera path: expected a number as {what}, found {_shown(value)}.")
+        raise InputError(f"No camera path: expected a number as {what}, found {value_shown(value)}.")
     try:
         number = float(value)
     except OverflowError:
@@ -277,12 +288,6 @@ def _number(value: Any, what: str) -> float:
 
 def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no number")
-
-
-def _shown(value: Any) -> str:
-    """A value in a message, shortened."""
-    text = json.dumps(value, ensure_ascii=True, default=str)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _tidy(pose: Array) -> Array:

@@ -1,8 +1,8 @@
 """`recon publish`: a workspace's scene as a static folder that any web server serves: the page, the scene's files, a manifest.
 
-site/index.html assets/ notices.txt (the built page), manifest.json, splats/*.spz, mesh/mesh.glb, photos/*.jpg (only when asked
-for). Places are in recon's world frame. What is known of the frame goes out as words (metric, gravity); where on earth it is,
-where the workspace lies and, without --photos, what the photos are called stay here.
+site/index.html assets/ notices.txt (the built page), manifest.json, splats/*.spz, mesh/mesh.glb, photos/*.jpg and notes.json
+(only when asked for). Places are in recon's world frame. What is known of the frame goes out as words (metric, gravity); where
+on earth it is, where the workspace lies and, without --photos, what the photos are called stay here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from recon.files import atomic_write, sha256_file, write_json
 from recon.job import NoProgress, Progress
 from recon.wording import count as counted
 from recon.workspace import Workspace
-from viewer.options import PublishOptions
+from viewer.notes import read_notes, write_notes
+from viewer.options import MOST_SPLATS, PHOTO_SIDE, PublishOptions
 from viewer.site_folder import MANIFEST, building
 from viewer.surroundings import Evidence, first_view, ground, subject, whole
 from viewer.targets import TARGETS
@@ -48,8 +49,9 @@ def publish(
 ) -> dict[str, Any]:
     """Publish a workspace into the folder `site`, replacing a site that is there at the very end, and return the manifest.
 
-    Raises InputError for a folder that is no site of recon's, WorkspaceError for a workspace without a scene or a mesh, and
-    MissingPart when the page cannot be built, or --measure yes has no browser.
+    Raises InputError for a folder that is no site of recon's, notes that are none, or more splats than the page holds,
+    WorkspaceError for a workspace without a scene or a mesh, and MissingPart when the page cannot be built, or --measure yes
+    has no browser.
     """
     progress = progress or NoProgress()
     if not workspace.exists:
@@ -67,10 +69,12 @@ def publish(
         raise WorkspaceError(
             f"{workspace.root} has neither a scene nor a mesh called {options.name}. Run `recon run` or `recon train` first."
         )
+    notes = None if options.notes is None else read_notes(options.notes.expanduser())
     page = built_page(progress.say)
     with building(site, workspace.root) as folder:
         copy_page(page, folder)
         manifest = fill(workspace, folder, options, progress)
+        manifest["notes"] = write_notes(folder, notes) if notes else None
         write_json(folder / MANIFEST, manifest)
         if options.measure != "no":
             from viewer.measure import measured
@@ -100,6 +104,7 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
     model = reconstruction.model
     trained = workspace.record("train", options.name) is not None
     scene = load_edited(workspace, options.name, edits=options.edits) if trained else None
+    _say_what_edits_leave(workspace, scene, options, progress)
     held_out, refined = capture.test_names, {} if scene is None else scene.refined
     poses = [refined.get(name, pose) for name, pose in zip(model.names, model.cameras.cam_from_world, strict=True)]
     cameras = replace(model.cameras, cam_from_world=np.stack(poses))
@@ -108,7 +113,9 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
     if scene is not None and hasattr(scene, "at"):
         splats, shown = _splats(scene, cameras[training], folder, options, progress)
     mesh = copy_mesh(workspace, folder, options)
-    photos = write_photos(reconstruction, folder, options.photo_side, progress) if options.photos else None
+    photos = (
+        write_photos(reconstruction, folder, options.photo_side or PHOTO_SIDE, progress) if options.photos else None
+    )
     return {
         "recon_manifest": MANIFEST_VERSION,
         "generator": f"recon {__version__}",
@@ -130,8 +137,26 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
             for i, name in enumerate(model.names)
         ],
         "moving": None,
+        "notes": None,
         "measured": None,
     }
+
+
+def _say_what_edits_leave(workspace: Workspace, scene: Any, options: PublishOptions, progress: Progress) -> None:
+    """Edits take splats away; what photos and the mesh made of them show stays: say so, and how to leave it out."""
+    from render.edits import edits_path
+
+    path = edits_path(workspace.root, options.name)
+    if scene is None or not hasattr(scene, "at") or not options.edits or not path.is_file():
+        return
+    mesh = options.mesh and workspace.record("mesh", options.name) is not None
+    still = [("the mesh", "--no-mesh")] * mesh + [("the photos", "no --photos")] * options.photos
+    if still:
+        what, without = (" and ".join(words) for words in zip(*still, strict=True))
+        progress.warn(
+            f"What was deleted in the viewer (edits/{path.name}) is gone from the splats alone: {what} may still show it. "
+            f"Publish with {without} to leave that out."
+        )
 
 
 def text(words: str) -> str:
@@ -148,8 +173,13 @@ def _splats(
     from render.lod import Drawing
     from viewer.site_splats import look, write_splats
 
-    drawing = Drawing(scene.setup.near, scene.setup.antialiased)
-    shown = look(scene.at(None), training, drawing, progress)
+    drawing, splats = Drawing(scene.setup.near, scene.setup.antialiased), scene.at(None)
+    if options.splats == 0 and len(splats) > MOST_SPLATS:
+        raise InputError(
+            f"Scene {options.name} has {len(splats)} splats, and the page holds at most {MOST_SPLATS}. Give "
+            f"--splats {MOST_SPLATS} or less instead of --splats 0."
+        )
+    shown = look(splats, training, drawing, progress)
     if len(shown.splats) == 0:
         raise WorkspaceError(
             f"Scene {options.name} has no splats that can be seen. Train it again with `recon train --redo`."
@@ -264,9 +294,15 @@ def in_words(manifest: dict[str, Any], site: Path) -> list[str]:
         lines.append(f"splats  {splats['count']} of SH degree {splats['sh_degree']} in {tiles}, {size:.1f} MB")
     if (mesh := manifest["mesh"]) is not None:
         lines.append(f"mesh    {mesh['faces']} faces, {mesh['bytes'] / 1e6:.1f} MB")
+    if manifest["notes"] is not None:
+        lines.append(f"notes   {site / manifest['notes']}")
     if (m := manifest["measured"]) is not None:
+        from viewer.measure import in_software
+
         lines.append(
             f"opened  in {m['browser']}: first picture {m['first_ms'] / 1e3:.1f} s, whole {m['ready_ms'] / 1e3:.1f} s, "
-            f"a frame {m['frame_ms']:.0f} ms (software rendering is slower than any graphics card)"
+            f"a frame {m['frame_ms']:.0f} ms, drawn by {m['renderer']}"
         )
+        if in_software(m["renderer"]):
+            lines.append("        That is software: any graphics card is faster, and the times say nothing of one.")
     return [*lines, f"site    {site}"]

@@ -134,16 +134,6 @@ class Budget:
             self.drawn += cpu
             self.pictures += 1
 
-    @property
-    def share_drawn(self) -> float:
-        """Share of the machine's CPU that pictures took while a training ran; 0 when none ran."""
-        return self.drawn / (self.cores * self.seconds) if self.seconds > 0 else 0.0
-
-    @property
-    def share_used(self) -> float:
-        """The same of the whole process."""
-        return self.used / (self.cores * self.seconds) if self.seconds > 0 else 0.0
-
 
 class Desk:
     """The queue and the budget together: says what to draw now, or how long to wait."""

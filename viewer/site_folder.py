@@ -12,7 +12,9 @@ from recon.errors import InputError, WorkspaceError
 from recon.files import remove_parts, remove_tree, sync_folder, sync_tree
 
 MANIFEST = "manifest.json"
-OURS = frozenset({"index.html", "assets", "icon.svg", MANIFEST, "splats", "mesh", "photos", "notices.txt"})
+OURS = frozenset(
+    {"index.html", "assets", "icon.svg", MANIFEST, "splats", "mesh", "photos", "notices.txt", "notes.json"}
+)
 """Top-level names of a site. Others (.git, CNAME) are somebody else's, and stay when a site is replaced."""
 
 

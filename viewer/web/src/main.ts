@@ -6,7 +6,7 @@ import { Content } from "./content/content";
 import { readBody } from "./content/fetch";
 import { MAX_MANIFEST_BYTES, type Manifest, PageError, parseManifest } from "./manifest";
 import type { Page } from "./page";
-import { ShareState } from "./share_state";
+import { LINK_SAYS, ShareState } from "./share_state";
 import { element, Ui } from "./ui/ui";
 import { Units } from "./units";
 import { YUP_FROM_WORLD } from "./view/frames";
@@ -58,8 +58,17 @@ async function start(container: HTMLElement): Promise<void> {
       root.dataset["recon"] = state;
     }
   });
-  if (page.share.restore()) history.replaceState(null, "", location.pathname + location.search); // a reload keeps what was done since
+  restore(page);
+  window.addEventListener("hashchange", () => restore(page)); // a link pasted into the tab that shows this place
   await page.content.load();
+}
+
+/** Show what the address says. */
+function restore({ share, ui }: Page): void {
+  const restored = share.restore();
+  const says = LINK_SAYS[restored];
+  if (says) ui.say(says, 20);
+  if (restored === "whole" || restored === "partly") history.replaceState(null, "", location.pathname + location.search); // a reload keeps what was done since
 }
 
 async function readManifest(): Promise<Manifest> {

@@ -3,6 +3,7 @@
 import { installCapture } from "./capture/capture";
 import type { Page } from "./page";
 import { installHelp } from "./show/help";
+import { installHold } from "./show/hold";
 import { installKeep } from "./show/keep";
 import { installMove } from "./show/move";
 import { installShow } from "./show/show";
@@ -25,4 +26,5 @@ export const PARTS: readonly ((page: Page) => void)[] = [
   installXr,
   installKeep,
   installHelp,
+  installHold,
 ];

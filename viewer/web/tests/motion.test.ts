@@ -1,6 +1,6 @@
 import * as THREE from "three";
 import { describe, expect, it } from "vitest";
-import { approach, confine, copyMotion, difference, type Motion, motionOfPose, poseOfMotion, shortAngle, withReach, zoomAbout } from "../src/view/motion";
+import { approach, confine, copyMotion, difference, type Motion, motionOfPose, poseOfMotion, reachAboveFloor, shortAngle, withReach, zoomAbout } from "../src/view/motion";
 
 const STATE: Motion = { pivot: new THREE.Vector3(1, 2, 3), reach: 4, yaw: 2.5, pitch: -0.6, roll: 0.2 };
 
@@ -23,6 +23,16 @@ describe("the camera's state", () => {
     expect(level.position.distanceTo(new THREE.Vector3(0, 1, 2))).toBeLessThan(1e-12);
     const up = poseOfMotion({ pivot: new THREE.Vector3(), reach: 0, yaw: 0, pitch: 0.5, roll: 0 });
     expect(new THREE.Vector3(0, 0, -1).applyQuaternion(up.quaternion).y).toBeCloseTo(Math.sin(0.5), 12);
+  });
+  it("turns round nothing under the floor, and does not leap at the first touch", () => {
+    const pose = poseOfMotion({ ...STATE, roll: 0 }); // from above, at a place 2 high
+    expect(reachAboveFloor(pose, 4, 1.9)).toBe(4);
+    const reach = reachAboveFloor(pose, 4, 2.5);
+    const state = motionOfPose(pose, reach);
+    expect(state.pivot.y).toBeCloseTo(2.5, 9);
+    confine(state, { centre: new THREE.Vector3(), radius: 100, lowest: 2.5 });
+    expect(poseOfMotion(state).position.distanceTo(pose.position)).toBeLessThan(1e-9);
+    expect(reachAboveFloor(pose, 4, 9)).toBe(4); // the eye itself is under it
   });
   it("arrives at its goal independently of how many frames it takes", () => {
     const goal: Motion = { pivot: new THREE.Vector3(-1, 0, 2), reach: 1, yaw: -2.9, pitch: 0.3, roll: 0 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { MAX_KEYFRAMES, pathFromJson, pathFromValue, pathToJson } from "../src/tools/path_file";
+import { MAX_PATH_BYTES, MOST_KEYFRAMES, pathFromJson, pathFromValue, pathToJson } from "../src/tools/path_file";
 import { type CameraPath, centreOf, duration, type Keyframe, pchip, Sampler } from "../src/tools/path_math";
 import casesText from "./path_cases.json?raw";
 
@@ -89,7 +89,7 @@ describe("the file", () => {
     ["no object", []],
     ["another version", { ...good, recon_path: 2 }],
     ["no keyframes", { ...good, keyframes: [] }],
-    ["too many", { ...good, keyframes: Array(MAX_KEYFRAMES + 1).fill(at(0, 0)) }],
+    ["too many", { ...good, keyframes: Array(MOST_KEYFRAMES + 1).fill(at(0, 0)) }],
     ["times that fall", { ...good, keyframes: [at(1, 0), at(0, 0)] }],
     ["times that rest", { ...good, keyframes: [at(1, 0), at(1, 0)] }],
     ["a scaled pose", { ...good, keyframes: [{ ...at(0, 0), cam_from_world: [2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1] }] }],
@@ -102,4 +102,14 @@ describe("the file", () => {
   ];
   it.each(bad)("is refused with %s", (_, value) => expect(() => pathFromJson(JSON.stringify(value))).toThrow(/path|Keyframe|keyframe|Expected/));
   it("is refused when it is no JSON", () => expect(() => pathFromJson("{")).toThrow("no JSON"));
+  it("holds the most keyframes, at their places and between them as in a short path", () => {
+    const bend = (i: number) => at(i, Math.sin(i) * 1.23456789012345, 50 + 20 * Math.cos(i));
+    const text = pathToJson({ fps: 30, loop: false, keyframes: Array.from({ length: MOST_KEYFRAMES }, (_, i) => bend(i)) });
+    expect(text.length).toBeLessThan(MAX_PATH_BYTES);
+    const long = new Sampler(pathFromJson(text));
+    const some = [9998, 9999, 10000, 10001, 10002, 10003].map(bend);
+    const short = new Sampler({ fps: 30, loop: false, keyframes: some });
+    for (const t of [10000, 10000.3, 10000.9]) expect(long.at(t)).toEqual(short.at(t));
+    expect(centreOf(long.at(MOST_KEYFRAMES - 1).cam_from_world)[0]).toBeCloseTo(Math.sin(MOST_KEYFRAMES - 1) * 1.23456789012345, 12);
+  });
 });

@@ -30,7 +30,9 @@ export function installCapture(page: Page): void {
   page.share.register("camera", {
     save: () => capture.current ?? undefined,
     load: (value) => {
-      if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value < cameras.length) void capture.jump(value, 0);
+      const fits = typeof value === "number" && Number.isInteger(value) && value >= 0 && value < cameras.length;
+      if (fits) void capture.jump(value, 0);
+      return fits;
     },
   });
 }

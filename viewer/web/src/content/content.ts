@@ -6,7 +6,7 @@ import { Draft } from "../view/draft";
 import type { Stage } from "../view/stage";
 import { deviceBudget, holdsExactly, thisDevice } from "./device";
 import { MovingSplats } from "./moving";
-import { medianDistance } from "./pick";
+import { medianDistance, type Pickable } from "./pick";
 import { drawFirst, drawnOf, frustumPlanes, type LoadedSplats, loadSplats } from "./splat_file";
 import { Surface } from "./surface";
 import { Tiles } from "./tiles";
@@ -154,6 +154,11 @@ export class Content {
     return this.loaded.reduce((sum, { count }) => sum + count, 0);
   }
 
+  /** The splats that stand in the scene, as they are pointed at. */
+  get pickables(): Pickable[] {
+    return this.loaded.map(({ pick }) => pick);
+  }
+
   /** What lies under a pixel of the canvas (-1..1, y up): where half of the light has met splats, or the mesh when it is nearer. */
   pick(ndcX: number, ndcY: number): Picked | null {
     const camera = this.stage.camera;
@@ -177,8 +182,7 @@ export class Content {
     let distance = Infinity;
     if (this.splats.visible) {
       const antialiased = this.manifest.splats?.antialiased ?? false;
-      const sets = this.loaded.map(({ pick }) => pick);
-      distance = medianDistance(sets, { origin: local.origin.toArray(), direction: local.direction.toArray(), pixel, antialiased }) ?? Infinity;
+      distance = medianDistance(this.pickables, { origin: local.origin.toArray(), direction: local.direction.toArray(), pixel, antialiased }) ?? Infinity;
     }
     const hit = this.mesh.visible ? this.surface?.pick(ray) : null;
     if (hit) distance = Math.min(distance, this.world.worldToLocal(hit.clone()).distanceTo(local.origin));

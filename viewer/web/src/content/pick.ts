@@ -38,15 +38,7 @@ export interface PickRay {
 /** Decode what picking needs from an inflated SPZ file. */
 export function pickable({ header, bytes }: SpzPlain): Pickable {
   const n = header.count;
-  const set: Pickable = {
-    count: n,
-    mean: new Float32Array(3 * n),
-    reach: new Float32Array(n),
-    alphaScale: new Uint8Array(4 * n),
-    quat: new Int16Array(4 * n),
-    min: [Infinity, Infinity, Infinity],
-    max: [-Infinity, -Infinity, -Infinity],
-  };
+  const set = roomFor(n);
   const unit = 1 / (1 << header.fractionalBits);
   const alphaAt = SPZ_HEADER_BYTES + 9 * n;
   const scaleAt = alphaAt + 4 * n;
@@ -77,10 +69,9 @@ export function pickable({ header, bytes }: SpzPlain): Pickable {
   return set;
 }
 
-/** Some of the splats. */
-export function takeRows(set: Pickable, rows: readonly number[]): Pickable {
-  const n = rows.length;
-  const taken: Pickable = {
+/** Of so many splats, to be filled; the box holds nothing yet. */
+function roomFor(n: number): Pickable {
+  return {
     count: n,
     mean: new Float32Array(3 * n),
     reach: new Float32Array(n),
@@ -89,6 +80,11 @@ export function takeRows(set: Pickable, rows: readonly number[]): Pickable {
     min: [Infinity, Infinity, Infinity],
     max: [-Infinity, -Infinity, -Infinity],
   };
+}
+
+/** Some of the splats. */
+export function takeRows(set: Pickable, rows: readonly number[]): Pickable {
+  const taken = roomFor(rows.length);
   rows.forEach((row, i) => {
     taken.mean.set(set.mean.subarray(3 * row, 3 * row + 3), 3 * i);
     taken.alphaScale.set(set.alphaScale.subarray(4 * row, 4 * row + 4), 4 * i);

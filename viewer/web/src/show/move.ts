@@ -56,11 +56,11 @@ export function installMove(page: Page): void {
   page.share.register("view", {
     save: () => [navigation.mode, ...navigation.save()],
     load: (value) => {
-      if (!Array.isArray(value) || !MODES.includes(value[0] as Mode)) return;
+      if (!Array.isArray(value) || !MODES.includes(value[0] as Mode)) return false;
       const numbers = value.slice(1) as unknown[];
-      if (!numbers.every((n) => typeof n === "number")) return;
+      if (!numbers.every((n) => typeof n === "number")) return false;
       navigation.setMode(value[0] as Mode);
-      navigation.restore(numbers);
+      return navigation.restore(numbers);
     },
   });
 }

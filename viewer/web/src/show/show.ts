@@ -69,10 +69,11 @@ export function installShow(page: Page): void {
   page.share.register("show", {
     save: () => (content.shown === content.choices[0] && ground === "#000000" && content.viewDependentColour ? undefined : [content.shown, ground, content.viewDependentColour]),
     load: (value) => {
-      if (!Array.isArray(value)) return;
+      if (!Array.isArray(value)) return false;
       if (content.choices.includes(value[0] as Shown)) show(value[0] as Shown);
       if (typeof value[1] === "string" && COLOUR.test(value[1])) setGround(value[1]);
       if (value[2] === false) content.viewDependentColour = false;
+      return true;
     },
   });
 }

@@ -1,4 +1,5 @@
-/** The crop box: what is outside of it is hidden. Dragged by its handles, or set by sliders and numbers. */
+/** The crop box: what is outside of it is hidden. Dragged by its handles, or set by sliders and numbers. It begins round all that can be
+ * seen, and cuts nothing, not even what floats far away, until it is moved. */
 
 import * as THREE from "three";
 import { SplatEdit, SplatEditRgbaBlendMode, SplatEditSdf, SplatEditSdfType } from "@sparkjsdev/spark";
@@ -7,6 +8,7 @@ import { ICONS } from "../ui/icons";
 import { type Slider, slider, toggle } from "../ui/fields";
 import { element, hint, row, textButton } from "../ui/ui";
 import { axesOf, corners, type CropBox, EDGES, moveSide, nearestOnLine, planes, quaternionOf, readCrop, type Side, sideCentre, SIDES, writeCrop } from "./crop_math";
+import { extentOf } from "./extent";
 import { type Mark, Overlay } from "./overlay";
 import { Placer } from "./placer";
 import { type Grip, Pointer } from "./pointer";
@@ -19,6 +21,10 @@ const PLACE_NAMES = ["Place along x", "Place along y", "Place along z"] as const
 export class Crop {
   box: CropBox;
   private on = false;
+  /** Whether somebody has set the box. */
+  private moved = false;
+  /** Round all that can be seen, but for what floats far away; as it was when somebody last looked. */
+  whole: CropBox;
   private readonly edit: SplatEdit;
   private readonly sdf: SplatEditSdf;
   private readonly least: number;
@@ -28,7 +34,7 @@ export class Crop {
   private readonly listeners = new Set<() => void>();
 
   constructor(readonly page: Page) {
-    this.box = this.wholeBox();
+    this.box = this.whole = this.subjectBox();
     this.least = 1e-3 * Math.max(...this.box.half);
     this.sdf = new SplatEditSdf({ type: SplatEditSdfType.BOX, invert: true, opacity: 0, color: new THREE.Color(1, 1, 1) });
     this.edit = new SplatEdit({ name: "crop", rgbaBlendMode: SplatEditRgbaBlendMode.MULTIPLY, sdfs: [this.sdf] });
@@ -36,10 +42,11 @@ export class Crop {
     Pointer.of(page).add({ grips: () => this.grips() });
     page.stage.onFrame(() => this.keepMesh());
     page.share.register("crop", {
-      save: () => (this.on ? writeCrop(this.box) : undefined),
+      save: () => (this.cuts ? writeCrop(this.box) : undefined),
       load: (value) => {
         const box = readCrop(value);
         if (box) this.set(box, true);
+        return box !== null;
       },
     });
   }
@@ -50,24 +57,56 @@ export class Crop {
   onChange(listener: () => void): void {
     this.listeners.add(listener);
   }
+  private get cuts(): boolean {
+    return this.on && this.moved;
+  }
+  switch(on: boolean): void {
+    this.apply(this.box, on, this.moved);
+  }
+  /** Somebody looks at the box: what it begins round has been loaded since. */
+  look(): void {
+    this.whole = this.wholeBox();
+    if (this.moved) this.draw();
+    else this.reset();
+  }
+  /** Begin anew, round all that can be seen. */
+  reset(): void {
+    this.apply(this.whole, this.on, false);
+  }
   set(box: CropBox, on = this.on): void {
+    this.apply(box, on, true);
+  }
+  private apply(box: CropBox, on: boolean, moved: boolean): void {
     this.box = box;
     this.on = on;
+    this.moved = moved;
     const { page } = this;
-    if (on) page.world.add(this.edit);
+    if (this.cuts) page.world.add(this.edit);
     else this.edit.removeFromParent(); // Spark builds no shader for edits until there is one
     this.sdf.position.set(...box.centre);
     this.sdf.quaternion.copy(quaternionOf(box));
     this.sdf.scale.set(...box.half);
-    Placer.of(page).crop = on ? box : null;
+    Placer.of(page).crop = this.cuts ? box : null;
     this.clipMesh();
     this.draw();
     page.stage.invalidate();
     for (const listener of this.listeners) listener();
   }
-  /** The subject, with some room. */
-  wholeBox(): CropBox {
-    const box = new THREE.Box3(new THREE.Vector3(...this.page.manifest.bounds.min), new THREE.Vector3(...this.page.manifest.bounds.max));
+  /** Tightly round what the captured cameras look at. */
+  subjectBox(): CropBox {
+    const { min, max } = this.page.manifest.bounds;
+    return this.boxOf(new THREE.Box3(new THREE.Vector3(...min), new THREE.Vector3(...max)));
+  }
+  private wholeBox(): CropBox {
+    const { content, world, manifest } = this.page;
+    const seen = extentOf(content.pickables, manifest.bounds) ?? manifest.bounds;
+    const box = new THREE.Box3(new THREE.Vector3(...seen.min), new THREE.Vector3(...seen.max));
+    world.updateWorldMatrix(true, true);
+    const mesh = new THREE.Box3().setFromObject(content.mesh);
+    if (!mesh.isEmpty()) box.union(mesh.applyMatrix4(world.matrixWorld.clone().invert()));
+    return this.boxOf(box);
+  }
+  private boxOf(box: THREE.Box3): CropBox {
     const half = box.getSize(new THREE.Vector3()).multiplyScalar(0.5);
     const least = 1e-3 * (Math.max(half.x, half.y, half.z) || 1);
     return { centre: box.getCenter(new THREE.Vector3()).toArray(), half: [Math.max(half.x, least), Math.max(half.y, least), Math.max(half.z, least)], yaw_deg: 0 };
@@ -119,7 +158,7 @@ export class Crop {
   private onLevel(x: number, y: number): THREE.Vector3 | null {
     const level = new THREE.Plane(new THREE.Vector3(0, 0, 1), -this.box.centre[2]);
     const at = this.ray(x, y).intersectPlane(level, new THREE.Vector3());
-    const far = 20 * Math.max(...this.wholeBox().half);
+    const far = 20 * Math.max(...this.subjectBox().half, ...this.box.half);
     return at && at.distanceTo(new THREE.Vector3(...this.box.centre)) < far ? at : null;
   }
   /** The ray through a place of the canvas, in the world frame of the files. */
@@ -134,7 +173,7 @@ export class Crop {
   }
   /** Meshes come late, and the rig may move. */
   private keepMesh(): void {
-    if (!this.on) return;
+    if (!this.cuts) return;
     const { content, world } = this.page;
     if (content.mesh.children.length !== this.clipped || !this.seenWorld.equals(world.matrixWorld)) this.clipMesh();
   }
@@ -144,11 +183,11 @@ export class Crop {
     this.seenWorld.copy(world.matrixWorld);
     this.clipped = content.mesh.children.length;
     planes(this.box).forEach((plane, i) => this.clipping[i]!.copy(plane).applyMatrix4(world.matrixWorld));
-    renderer.localClippingEnabled ||= this.on;
+    renderer.localClippingEnabled ||= this.cuts;
     content.mesh.traverse((node) => {
       if (!(node instanceof THREE.Mesh)) return;
       for (const material of [node.material].flat() as THREE.Material[]) {
-        const wanted = this.on ? this.clipping : null;
+        const wanted = this.cuts ? this.clipping : null;
         const foreign = material.clippingPlanes !== null && material.clippingPlanes !== this.clipping; // a table-top model in AR ends at its own box
         if (material.clippingPlanes !== wanted && !foreign) {
           material.clippingPlanes = wanted;
@@ -162,22 +201,25 @@ export class Crop {
 class CropPanel {
   private readonly body = element("div", { class: "stack" });
   private sliders: { slider: Slider; read: (box: CropBox) => number }[] = [];
-  private readonly switch = toggle("Hide what is outside of the box", false, (on) => this.crop.set(this.crop.box, on), "crop-on");
+  private readonly switch = toggle("Hide what is outside of the box", false, (on) => this.crop.switch(on), "crop-on");
 
   constructor(private readonly crop: Crop) {
     crop.onChange(() => this.refresh());
     crop.page.units.onChange(() => this.fill());
   }
   build(body: HTMLElement): void {
-    const reset = textButton("Reset the box", () => this.crop.set(this.crop.wholeBox()), "plain", ICONS.undo);
-    body.append(this.switch.root, hint("Drag the dots: sides move, the middle shifts the box, the outer dot turns it."), this.body, row(reset));
-    this.fill();
+    const fit = textButton("Fit to the subject", () => this.crop.set(this.crop.subjectBox(), true), "plain", ICONS.target);
+    const reset = textButton("Reset the box", () => this.crop.reset(), "plain", ICONS.undo);
+    fit.id = "crop-fit";
+    reset.id = "crop-reset";
+    const about = hint("The box begins round everything and hides nothing until it is moved. Drag the dots: sides move, the middle shifts the box, the outer dot turns it.");
+    body.append(this.switch.root, about, row(fit, reset), this.body);
   }
-  private fill(): void {
+  fill(): void {
     const { crop } = this;
     const scale = crop.page.units.scale ?? 1;
     const unit = crop.page.units.scale === null ? "" : "m";
-    const whole = crop.wholeBox();
+    const { whole } = crop;
     const size = 2 * scale * Math.max(...whole.half);
     const digits = Math.min(6, Math.max(0, 3 - Math.floor(Math.log10(size))));
     const change = (part: "centre" | "half", axis: 0 | 1 | 2, value: number) => {
@@ -220,7 +262,7 @@ export function installCrop(page: Page): void {
     group: "tools",
     order: 30,
     build: (body) => panel.build(body),
-    onOpen: () => crop.draw(),
+    onOpen: () => (crop.look(), panel.fill()),
     onClose: () => crop.draw(),
   });
 }

@@ -46,6 +46,7 @@ export function distanceDialogPart(page: Page, measure: Measure): KnownDistance 
     load: (value) => {
       const scale = readScale(value);
       if (scale !== null) apply(scale); // for this visit: what a link says stays out of the browser's memory
+      return scale !== null;
     },
   });
   const use = (figure: Figure, metres: number, text: string) => {

@@ -34,7 +34,11 @@ export class Measure {
     page.units.onChange(() => this.changed());
     page.share.register("measure", {
       save: () => (this.figures.length ? pack(this.figures) : undefined),
-      load: (value) => this.replace(joined(this.figures, unpack(value, this.nextId))),
+      load: (value) => {
+        const figures = unpack(value, this.nextId);
+        this.replace(joined(this.figures, figures));
+        return figures.length > 0;
+      },
     });
     this.replace(unpack(recall(page, "measure"), 1));
   }

@@ -1,6 +1,7 @@
 /** The panel of measuring: what to measure, the list, copying, the known distance. */
 
 import { hint, iconButton, row, textButton, element } from "../ui/ui";
+import { keepFocus } from "../ui/focus";
 import { ICONS } from "../ui/icons";
 import { type Figure, type Kind, KINDS, NAMES, remarks, toCsv, toText } from "./figures";
 import type { KnownDistance } from "./known_distance";
@@ -84,16 +85,4 @@ export class MeasurePanel {
     if (known.active) buttons.append(textButton("Reset the scale", () => known.reset(), "plain", ICONS.undo));
     return [heading, hint(known.says), buttons, ...(known.active ? known.howToKeep() : [])];
   }
-}
-
-/** Rebuild a part of the page; the focus stays on the element with the same data-focus, or on the part's next button. */
-export function keepFocus(root: HTMLElement, rebuild: () => void): void {
-  const focused = root.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
-  const index = focused ? [...root.querySelectorAll("button, input")].indexOf(focused) : -1;
-  const name = focused?.dataset["focus"];
-  rebuild();
-  if (!focused) return;
-  const all = [...root.querySelectorAll<HTMLElement>("button, input")];
-  const again = (name && all.find((e) => e.dataset["focus"] === name)) || all[Math.min(index, all.length - 1)];
-  (again ?? root.closest(".panel")?.querySelector<HTMLElement>(".body button"))?.focus({ preventScroll: true });
 }

@@ -4,10 +4,10 @@ import * as THREE from "three";
 import type { Page } from "../page";
 import { ICONS } from "../ui/icons";
 import { labelled } from "../ui/fields";
+import { keepFocus } from "../ui/focus";
 import { element, hint, iconButton, row, textButton } from "../ui/ui";
 import { camFromWorld, poseOf, toYup } from "../view/frames";
-import { keepFocus } from "./measure_panel";
-import { cleanText, MAX_FILE_BYTES, MAX_NOTES, MAX_TEXT, MAX_TITLE, type Note, NotesError, notesFromJson, notesToJson, packNotes, unpackNotes } from "./notes_data";
+import { cleanText, keyOf, MAX_FILE_BYTES, MAX_NOTES, MAX_TEXT, MAX_TITLE, type Note, NotesError, notesFromJson, notesToJson, packNotes, unpackNotes } from "./notes_data";
 import { type Mark, Overlay } from "./overlay";
 import { Placer } from "./placer";
 import { type Grip, Pointer } from "./pointer";
@@ -29,7 +29,10 @@ export class Notes {
     Pointer.of(page).add({ grips: () => this.grips() });
     page.share.register("notes", {
       save: () => packNotes(this.own),
-      load: (value) => void this.take(() => this.merge(unpackNotes(value, this.nextId))),
+      load: (value) => {
+        const notes = unpackNotes(value, this.nextId);
+        return notes.length > 0 && this.take(() => this.merge(notes));
+      },
     });
     const stored = recall(page, "notes");
     if (typeof stored === "string") this.take(() => this.merge(notesFromJson(stored, this.nextId)));
@@ -74,7 +77,8 @@ export class Notes {
       if (!response.ok) throw new NotesError(`${path} is missing on the server (${response.status}).`);
       const notes = notesFromJson(await response.text(), this.nextId, true);
       this.nextId += notes.length;
-      this.notes = [...notes, ...this.own];
+      const known = new Set(notes.map(keyOf));
+      this.notes = [...notes, ...this.own.filter((n) => !known.has(keyOf(n)))]; // whoever published them may have them as own
       this.changed();
     } catch (error) {
       this.page.ui.say(`The published notes cannot be shown. ${error instanceof NotesError ? error.message : `${path} cannot be fetched.`}`, 8);
@@ -82,8 +86,8 @@ export class Notes {
   }
   /** Notes that are not here yet. */
   private merge(notes: Note[]): void {
-    const known = new Set(this.notes.map((n) => JSON.stringify([n.at.map((x) => x.toFixed(4)), n.title, n.text])));
-    const fresh = notes.filter((n) => !known.has(JSON.stringify([n.at.map((x) => x.toFixed(4)), n.title, n.text])));
+    const known = new Set(this.notes.map(keyOf));
+    const fresh = notes.filter((n) => !known.has(keyOf(n)));
     if (this.own.length + fresh.length > MAX_NOTES) throw new NotesError(`There is room for ${MAX_NOTES} notes.`);
     this.notes.push(...fresh);
     this.nextId = Math.max(this.nextId, ...notes.map((n) => n.id + 1));
@@ -199,6 +203,7 @@ export class Notes {
     const open = note.id === this.selected;
     const head = element("button", { type: "button", class: "entry note-entry", "aria-expanded": String(open), "data-focus": `note-${note.id}` });
     head.append(element("span", { class: "number" }, String(index + 1)), element("span", { class: "entry-title" }, note.title || `Note ${index + 1}`));
+    if (note.published) head.append(element("span", { class: "entry-value" }, "published"));
     head.addEventListener("click", () => {
       this.selected = open ? null : note.id;
       this.changed();
@@ -225,12 +230,12 @@ export class Notes {
     return element("div", { class: "note-details" }, ...text, ...(note.published ? [hint("Published with this place.")] : []), buttons);
   }
   private actions(): HTMLElement[] {
-    const load = textButton("Import", () => void this.importFile(), "plain", ICONS.load);
-    const save = textButton("Export", () => download(fileName(this.page.manifest.title, "notes.json"), notesToJson(this.notes)), "plain", ICONS.save);
+    const load = textButton("Load notes", () => void this.importFile(), "plain", ICONS.load);
+    const save = textButton("Save notes", () => download(fileName(this.page.manifest.title, "notes.json"), notesToJson(this.notes)), "plain", ICONS.save);
     save.disabled = !this.notes.length;
     const long = this.own.length > 0 && packNotes(this.own) === undefined;
     const hide = textButton(this.shown ? "Hide the pins" : "Show the pins", () => ((this.shown = !this.shown), this.changed()));
-    return [row(load, save, ...(this.notes.length ? [hide] : [])), ...(long ? [hint("These notes are too long for a share link: export them and send the file.")] : [])];
+    return [row(load, save, ...(this.notes.length ? [hide] : [])), ...(long ? [hint("These notes are too long for a share link: save them and send the file.")] : [])];
   }
   private async importFile(): Promise<void> {
     try {

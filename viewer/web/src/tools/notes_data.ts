@@ -25,7 +25,12 @@ export const MAX_FILE_BYTES = 4e6;
 /** Notes whose text is longer than this stay out of links. */
 export const MAX_LINK_CHARS = 4000;
 
-/** {"recon_notes": 1, "notes": [{"at": [x, y, z], "title", "text", "view": {"cam_from_world": [16], "vfov_deg"} | null}]} */
+/** The file of notes: what "Save notes" writes, "Load notes" reads, and `recon publish --notes FILE` publishes, UTF-8 JSON:
+ *
+ *     {"recon_notes": 1, "notes": [{"at": [x, y, z], "title": "…", "text": "…", "view": {"cam_from_world": [16 numbers], "vfov_deg": 50} | null}]}
+ *
+ * `at` is in the world frame of the published files, in their units; `view` is where the camera stood, row-major, OpenCV, and its vertical
+ * angle, 1 to 170. At most MAX_NOTES notes, MAX_TITLE and MAX_TEXT characters, MAX_FILE_BYTES bytes. Texts are plain text. */
 export function notesToJson(notes: readonly Note[]): string {
   const plain = notes.map(({ at, title, text, view }) => ({ at, title, text, view }));
   return JSON.stringify({ recon_notes: 1, notes: plain }, null, 1) + "\n";
@@ -97,6 +102,11 @@ function plainText(value: unknown, most: number, where: string): string {
 /** Without control characters (lines stay) and without marks that turn the reading direction of what follows. */
 export function cleanText(text: string): string {
   return text.replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "");
+}
+
+/** Whether two notes say the same of the same place. */
+export function keyOf({ at, title, text }: Note): string {
+  return JSON.stringify([at.map((x) => x.toFixed(4)), title, text]);
 }
 
 /** For a link: [x, y, z, title, text] each, or undefined when they are too long for one. */

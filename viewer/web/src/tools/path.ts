@@ -5,7 +5,7 @@ import type { Page } from "../page";
 import { ICONS } from "../ui/icons";
 import { camFromWorld, type Pose, poseOf } from "../view/frames";
 import { type Mark, Overlay } from "./overlay";
-import { MAX_LINK_KEYFRAMES, pathFromValue, PathError, pathToJson } from "./path_file";
+import { MAX_LINK_KEYFRAMES, MOST_KEYFRAMES, pathFromValue, PathError, pathToJson } from "./path_file";
 import { type CameraPath, duration, type Keyframe, Sampler } from "./path_math";
 import { PathPanel } from "./path_panel";
 import { recall, remember } from "./store";
@@ -13,6 +13,11 @@ import { recall, remember } from "./store";
 /** Seconds from one keyframe to the next, when it is added. */
 const STEP_S = 3;
 const CURVE_STEPS = 24;
+/** The picture shows so many points of the curve, and so many cameras, of a long path. */
+const MOST_CURVE_POINTS = 2400;
+const MOST_SHOWN = 150;
+/** Longer paths are not remembered by the browser, whose room is a few megabytes for all pages of a host. */
+const MOST_REMEMBERED = 2000;
 /** Of the diagonal of the subject's box. */
 const FRUSTUM = 0.035;
 
@@ -34,8 +39,9 @@ export class Path {
       save: () => (this.path.keyframes.length && this.path.keyframes.length <= MAX_LINK_KEYFRAMES ? pack(this.path) : undefined),
       load: (value) => {
         const own = this.path;
-        this.tryRead(() => unpack(value));
+        if (!this.tryRead(() => unpack(value))) return false;
         if (own.keyframes.length) page.ui.say("The link's camera path stands in the place of yours.", 10, { label: "Take mine", act: () => this.replace(own) });
+        return true;
       },
     });
     const stored = recall(page, "path");
@@ -44,6 +50,10 @@ export class Path {
 
   get duration(): number {
     return duration(this.path);
+  }
+  /** Whether the browser keeps it for the next visit. */
+  get remembered(): boolean {
+    return this.path.keyframes.length <= MOST_REMEMBERED;
   }
   get start(): number {
     return this.path.keyframes[0]?.time ?? 0;
@@ -65,6 +75,7 @@ export class Path {
   }
   add(): void {
     const { keyframes } = this.path;
+    if (keyframes.length >= MOST_KEYFRAMES) return this.page.ui.say(`A path has at most ${MOST_KEYFRAMES} keyframes.`);
     const last = keyframes.at(-1);
     keyframes.push({ ...this.viewNow(), time: last ? last.time + STEP_S : 0 });
     this.selected = keyframes.length - 1;
@@ -165,11 +176,14 @@ export class Path {
     const { navigation, stage, content } = this.page;
     return { cam_from_world: camFromWorld(navigation.pose), vfov_deg: Math.min(170, Math.max(0.5, stage.vfovDeg)), scene_time: content.time };
   }
-  private tryRead(read: () => CameraPath): void {
+  /** Whether a link or the storage said something that fits; otherwise there is no path. */
+  private tryRead(read: () => CameraPath): boolean {
     try {
       this.replace(read());
+      return true;
     } catch (error) {
-      if (!(error instanceof PathError)) throw error; // a link or the storage says nothing that fits: there is no path
+      if (!(error instanceof PathError)) throw error;
+      return false;
     }
   }
   private frame(delta: number): void {
@@ -191,7 +205,7 @@ export class Path {
     this.now = Math.min(Math.max(this.now, this.start), this.start + this.duration);
     this.sampler = keyframes.length ? new Sampler(this.path) : null;
     if (keyframes.length < 2) this.playing = false;
-    remember(this.page, "path", keyframes.length ? JSON.parse(this.json()) : undefined);
+    remember(this.page, "path", keyframes.length && this.remembered ? JSON.parse(this.json()) : undefined);
     this.draw();
     for (const listener of this.listeners) listener();
   }
@@ -201,10 +215,12 @@ export class Path {
     if (!sampler) return [];
     const { bounds } = this.page.manifest;
     const size = FRUSTUM * new THREE.Vector3(...bounds.max).distanceTo(new THREE.Vector3(...bounds.min));
-    const steps = CURVE_STEPS * keyframes.length;
+    const steps = Math.min(CURVE_STEPS * keyframes.length, MOST_CURVE_POINTS);
+    const every = Math.ceil(keyframes.length / MOST_SHOWN);
     const curve = Array.from({ length: steps + 1 }, (_, i) => new THREE.Vector3(...sampler.centre(this.start + (sampler.duration * i) / steps)));
     const marks: Mark[] = keyframes.length > 1 ? [{ kind: "line", points: curve, class: "path" }] : [];
     keyframes.forEach((keyframe, i) => {
+      if (i % every !== 0 && i !== this.selected) return;
       const style = `path thin${i === this.selected ? " selected" : ""}`;
       const { points, centre } = frustum(keyframe, size);
       marks.push({ kind: "line", points, class: style, apart: 2 * size });

@@ -8,16 +8,19 @@ import type { CameraPath, Keyframe } from "./path_math";
 export class PathError extends Error {}
 
 export const MAX_PATH_BYTES = 16e6;
-export const MAX_KEYFRAMES = 2000;
+/** As in recon's viewer/paths.py. */
+export const MOST_KEYFRAMES = 20000;
 export const FPS = [0.1, 240] as const;
 export const VFOV = [0.5, 170] as const;
 const LONGEST_S = 86_400;
 /** Keyframes of a path in a link. */
 export const MAX_LINK_KEYFRAMES = 40;
 
+/** A keyframe a line: a path of the most keyframes stays within the most bytes. */
 export function pathToJson(path: CameraPath): string {
   const { fps, loop, keyframes } = path;
-  return JSON.stringify({ recon_path: 1, fps, loop, keyframes: keyframes.map(({ time, cam_from_world, vfov_deg, scene_time }) => ({ time, cam_from_world, vfov_deg, scene_time })) }, null, 1) + "\n";
+  const rows = keyframes.map(({ time, cam_from_world, vfov_deg, scene_time }) => JSON.stringify({ time, cam_from_world, vfov_deg, scene_time }));
+  return `{"recon_path": 1, "fps": ${fps}, "loop": ${loop}, "keyframes": [\n${rows.join(",\n")}\n]}\n`;
 }
 
 export function pathFromJson(text: string): CameraPath {
@@ -37,7 +40,7 @@ export function pathFromValue(raw: unknown): CameraPath {
   if (typeof file["loop"] !== "boolean") throw new PathError('The path has no "loop", true or false.');
   const list = file["keyframes"];
   if (!Array.isArray(list) || !list.length) throw new PathError('The path has no list of "keyframes".');
-  if (list.length > MAX_KEYFRAMES) throw new PathError(`The path has ${list.length} keyframes; the page reads at most ${MAX_KEYFRAMES}.`);
+  if (list.length > MOST_KEYFRAMES) throw new PathError(`The path has ${list.length} keyframes; the page reads at most ${MOST_KEYFRAMES}.`);
   const keyframes = list.map((item, i) => readKeyframe(asObject(item, `keyframe ${i + 1}`), `keyframe ${i + 1}`));
   for (const [i, { time }] of keyframes.entries()) {
     const before = keyframes[i - 1];

@@ -40,6 +40,8 @@ export class Sampler {
   private readonly centres: Rows;
   private readonly quats: Rows;
   private readonly lenses: Rows;
+  /** Moments of the scene and when they are shown. */
+  private readonly moments: { times: number[]; values: number[] };
   readonly duration: number;
 
   /** The path has at least one keyframe. */
@@ -50,6 +52,7 @@ export class Sampler {
     this.quats = sameSide(keyframes.map((k) => quatOf(k.cam_from_world)));
     this.lenses = keyframes.map((k) => [Math.log(Math.tan((k.vfov_deg * Math.PI) / 360))]);
     this.duration = duration(path);
+    this.moments = this.sceneTimes();
   }
 
   /** The view at a moment of the path's clock. Before its start and after its end a path rests; a loop goes on. */
@@ -75,31 +78,51 @@ export class Sampler {
   private between(values: Rows, t: number, signed = false): number[] {
     const n = values.length;
     if (n === 1) return [...values[0]!];
-    if (!this.path.loop) return pchip(this.times, values, t);
-    const last = values[n - 1]!;
-    const sign = signed && dot(last, values[0]!) < 0 ? -1 : 1;
-    const times = this.times;
-    const step = (times[n - 1]! - times[0]!) / (n - 1);
-    const end = times[n - 1]! + step;
-    const knots = [times[0]! - step, ...times, end, end + times[1]! - times[0]!];
-    const around = [scaled(last, sign), ...values, scaled(values[0]!, sign), scaled(values[1]!, sign)];
-    return hermite(knots.slice(1, -1), around.slice(1, -1), innerSlopes(knots, around), t);
+    const { times } = this;
+    const i = pieceOf(times, t);
+    if (!this.path.loop) {
+      const [from, to] = [Math.max(0, i - 1), i + 3]; // slopes reach no farther
+      return pchip(times.slice(from, to), values.slice(from, to), t);
+    }
+    const sign = signed && dot(values[n - 1]!, values[0]!) < 0 ? -1 : 1;
+    const here = t < times[n - 1]! ? i : n - 1; // the last piece leads back to the first keyframe
+    const around = [here - 1, here, here + 1, here + 2].map((k) => {
+      const round = Math.floor(k / n);
+      return { knot: times[k - round * n]! + round * this.duration, value: scaled(values[k - round * n]!, round === 0 ? 1 : sign) };
+    });
+    const knots = around.map(({ knot }) => knot);
+    const near = around.map(({ value }) => value);
+    return hermite(knots.slice(1, -1), near.slice(1, -1), innerSlopes(knots, near), t);
   }
-  private sceneTime(t: number): number | null {
+  private sceneTimes(): { times: number[]; values: number[] } {
     const known = this.path.keyframes.filter((k) => k.scene_time !== null);
-    if (!known.length) return null;
-    const knots = known.map((k) => k.time);
+    const times = known.map((k) => k.time);
     const values = known.map((k) => k.scene_time!);
     if (this.path.loop && this.path.keyframes[0]!.scene_time !== null) {
-      knots.push(this.times[0]! + this.duration);
+      times.push(this.times[0]! + this.duration);
       values.push(values[0]!);
     }
-    const i = knots.findIndex((knot) => knot > t);
-    if (i === 0) return values[0]!;
-    if (i < 0) return values[values.length - 1]!;
-    const u = (t - knots[i - 1]!) / (knots[i]! - knots[i - 1]!);
-    return values[i - 1]! + u * (values[i]! - values[i - 1]!);
+    return { times, values };
   }
+  private sceneTime(t: number): number | null {
+    const { times, values } = this.moments;
+    if (!times.length) return null;
+    if (times.length === 1 || t <= times[0]!) return values[0]!;
+    const i = pieceOf(times, t);
+    const u = Math.min(1, (t - times[i]!) / (times[i + 1]! - times[i]!));
+    return values[i]! + u * (values[i + 1]! - values[i]!);
+  }
+}
+
+/** The piece between two of at least two rising knots that t lies in; the first or the last one beyond the ends. */
+function pieceOf(knots: readonly number[], t: number): number {
+  let [low, high] = [0, knots.length - 1];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (knots[middle]! <= t) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Values [K][D] at knots [K], K >= 2, at t within the knots. */

@@ -2,18 +2,24 @@
 
 import { ICONS } from "../ui/icons";
 import { labelled, select, toggle } from "../ui/fields";
+import { keepFocus } from "../ui/focus";
 import { element, hint, iconButton, row, textButton } from "../ui/ui";
 import { iconOf } from "../ui/elements";
-import { keepFocus } from "./measure_panel";
 import type { Path } from "./path";
 import { MAX_PATH_BYTES, PathError, pathFromJson } from "./path_file";
 import { fileName } from "../file_name";
 import { chooseFile, copyText, download } from "./store";
 
+/** The list shows so many keyframes at once. */
+const PAGE = 100;
 const RATES = ["24", "25", "30", "50", "60"];
 
 export class PathPanel {
   private readonly list = element("ol", { class: "list", "aria-label": "Keyframes" });
+  private readonly pages = element("div", { class: "stack" });
+  /** The first keyframe of the list, and which one was selected when it was chosen. */
+  private first = 0;
+  private chosenFor: number | null = null;
   private readonly empty = hint("Move to a view and add it; move on and add the next one. The camera flies smoothly through all of them.");
   private readonly transport = element("div", { class: "transport" });
   private readonly playButton = iconButton("Play", ICONS.play);
@@ -44,7 +50,7 @@ export class PathPanel {
     const load = textButton("Load", () => void this.loadFile(), "plain", ICONS.load);
     const add = textButton("Add this view", () => this.path.add(), "primary", ICONS.plus);
     add.id = "path-add";
-    body.append(row(add), this.empty, this.transport, this.list, this.settings, row(load, this.save), this.film);
+    body.append(row(add), this.empty, this.transport, this.list, this.pages, this.settings, row(load, this.save), this.film);
     this.refresh();
   }
 
@@ -59,7 +65,7 @@ export class PathPanel {
     this.list.hidden = this.film.hidden = !some;
     this.transport.hidden = this.settings.hidden = keyframes.length < 2;
     this.save.disabled = !some;
-    keepFocus(this.list, () => this.list.replaceChildren(...keyframes.map((_, i) => this.item(i))));
+    this.fillList();
     this.playButton.setAttribute("aria-label", path.playing ? "Pause" : "Play");
     this.playButton.firstElementChild?.replaceWith(iconOf(path.playing ? ICONS.pause : ICONS.play));
     this.scrubber.min = String(path.start);
@@ -71,6 +77,26 @@ export class PathPanel {
     this.loop.input.checked = loop;
     this.fillFilm();
     this.tick();
+  }
+  /** Of a long path a part, the one with the selected keyframe when that has changed. */
+  private fillList(): void {
+    const { selected, path, remembered } = this.path;
+    const n = path.keyframes.length;
+    if (selected !== null && selected !== this.chosenFor) this.first = PAGE * Math.floor(selected / PAGE);
+    this.chosenFor = selected;
+    this.first = Math.min(this.first, PAGE * Math.floor(Math.max(0, n - 1) / PAGE));
+    const end = Math.min(this.first + PAGE, n);
+    this.list.setAttribute("start", String(this.first + 1));
+    keepFocus(this.list, () => this.list.replaceChildren(...Array.from({ length: end - this.first }, (_, i) => this.item(this.first + i))));
+    keepFocus(this.pages, () => {
+      const turn = (label: string, by: number, off: boolean) => {
+        const button = textButton(label, () => ((this.first += by), this.fillList()));
+        button.disabled = off;
+        return button;
+      };
+      const turns = n > PAGE ? [hint(`Keyframes ${this.first + 1} to ${end} of ${n}.`), row(turn("Earlier", -PAGE, this.first === 0), turn("Later", PAGE, end === n))] : [];
+      this.pages.replaceChildren(...turns, ...(remembered ? [] : [hint("A path this long is not kept by the browser: save it before you leave.")]));
+    });
   }
   private tick(): void {
     const { path } = this;

@@ -17,10 +17,6 @@ export function toYup(world: Triple | THREE.Vector3): THREE.Vector3 {
   return v.applyQuaternion(YUP_FROM_WORLD);
 }
 
-export function toWorld(yup: THREE.Vector3): THREE.Vector3 {
-  return yup.clone().applyQuaternion(WORLD_FROM_YUP);
-}
-
 /** Where a camera stands and how it is turned, in the frame of three.js. */
 export interface Pose {
   position: THREE.Vector3;

@@ -78,6 +78,13 @@ export interface Bounds {
   lowest: number;
 }
 
+/** A reach, shortened where what a pose would turn round lies under the floor: raising it at the first touch would make the picture leap. */
+export function reachAboveFloor({ position, quaternion }: Pose, reach: number, lowest: number): number {
+  const down = -new THREE.Vector3(0, 0, -1).applyQuaternion(quaternion).y;
+  const room = position.y - lowest;
+  return room > 0 && down * reach > room ? room / down : reach;
+}
+
 /** Keep the camera of a state within bounds: it is moved with its pivot, or raised round its pivot when it is under the floor. */
 export function confine(m: Motion, { centre, radius, lowest }: Bounds): void {
   m.pitch = THREE.MathUtils.clamp(m.pitch, -MAX_PITCH, MAX_PITCH);

@@ -4,7 +4,7 @@ import * as THREE from "three";
 import type { Manifest } from "../manifest";
 import { angleFor, type CanvasLens, canvasLens, type Lens, mixLens, type Pose, poseOf, toYup } from "./frames";
 import { type Axes, Input, type Steering } from "./input";
-import { approach, type Bounds, confine, copyMotion, difference, type Motion, motionOfPose, poseOfMotion, withReach, zoomAbout } from "./motion";
+import { approach, type Bounds, confine, copyMotion, difference, type Motion, motionOfPose, poseOfMotion, reachAboveFloor, withReach, zoomAbout } from "./motion";
 import type { Stage } from "./stage";
 
 export type Mode = "orbit" | "fly" | "walk";
@@ -54,6 +54,8 @@ export class Navigation implements Steering {
   private readonly leavers = new Set<() => void>();
   /** What lies under a point of the window, in the frame of three.js. */
   picker: (clientX: number, clientY: number) => THREE.Vector3 | null = () => null;
+  /** Asked before the camera is sent somewhere, at once or not; true: it goes there at once. */
+  beforeJump: (to: Pose, still: boolean) => boolean = () => false;
   /** Whether a double click or tap flies to its place. Off while another part takes clicks. */
   doubleTapFlies = true;
   /** Buttons of a gamepad that other parts give a meaning to: standard mapping. */
@@ -136,8 +138,10 @@ export class Navigation implements Steering {
   /** Move the camera there in some seconds (0: at once; as for all who want less motion). Resolves when it has arrived or was moved elsewhere. */
   goTo(pose: Pose, lens: Lens, seconds = 0.8, target?: THREE.Vector3): Promise<void> {
     this.leave();
-    const reach = THREE.MathUtils.clamp((target ?? this.target).distanceTo(pose.position), 1e-3 * this.size, this.bounds.radius);
-    const still = seconds === 0 || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const wanted = THREE.MathUtils.clamp((target ?? this.target).distanceTo(pose.position), 1e-3 * this.size, this.bounds.radius);
+    const reach = reachAboveFloor(pose, wanted, this.bounds.lowest);
+    let still = seconds === 0 || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    still = this.beforeJump(pose, still) || still;
     return new Promise((arrived) => {
       const fromLens = canvasLens(this.stage.lens, ...this.stage.cssSize());
       this.flight = { from: this.pose, to: pose, fromLens, lens, reach, seconds: still ? 0 : seconds, passed: 0, arrived };

@@ -54,9 +54,6 @@ export class Drawing {
   get landing(): THREE.Vector3 | null {
     return this.ring.visible ? this.ring.position : null;
   }
-  get vignetteNow(): number {
-    return this.vignette.now;
-  }
   dispose(): void {
     this.object.traverse((node) => {
       const { geometry, material } = node as Partial<THREE.Mesh>;
