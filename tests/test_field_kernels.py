@@ -14,6 +14,7 @@ from recon.kernels import jit
 from render.kernels import field_reference
 from render.kernels.hash_grid import HashGridSpec, hash_grid
 from render.kernels.plane_grid import plane_grid, plane_shapes
+from render.kernels.volume import composite_packed, march_occupied
 
 VALUES, GRADIENTS = 1e-5, 1e-4
 COUNTS = st.integers(0, 70)
@@ -246,3 +247,120 @@ def test_what_does_not_fit_is_refused() -> None:
         plane_grid(torch.rand(4, 4), random_planes((3, 4, 5), 2))
     with pytest.raises(ValueError, match="same F"):
         plane_grid(torch.rand(4, 3), [torch.zeros(2, 2, f) for f in (1, 1, 2)])
+
+
+def packed(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Samples of rays with these numbers of samples: sigma, rgb, t, dt, start."""
+    generator = torch.Generator().manual_seed(seed)
+    count = sum(lengths)
+    sigma = torch.rand(count, generator=generator) ** 4 * 30
+    rgb, dt = torch.rand(count, 3, generator=generator), 0.02 + 0.1 * torch.rand(count, generator=generator)
+    return sigma, rgb, dt.cumsum(0) % 3 + 0.5, dt, torch.tensor([0, *lengths]).cumsum(0)
+
+
+def both_composites(lengths: list[int], seed: int = 0) -> None:
+    sigma, rgb, t, dt, start = packed(lengths, seed)
+
+    def joined(function: Callable, sigma: Tensor, rgb: Tensor) -> Tensor:
+        out, alpha, far = function(sigma, rgb, t.to(sigma), dt.to(sigma), start)
+        return torch.cat([out, alpha[:, None], far[:, None]], 1)
+
+    agree(
+        lambda sigma, rgb: joined(composite_packed, sigma, rgb),
+        lambda sigma, rgb: joined(field_reference.composite_packed, sigma, rgb),
+        [sigma, rgb],
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=20), st.integers(0, 10**6))
+def test_compositing_agrees_with_the_twin(lengths: list[int], seed: int) -> None:
+    both_composites(lengths, seed)
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [0, 0, 1, 0], [1] * 700, [300] * 600])
+def test_compositing_of_no_rays_empty_ones_single_samples_and_many(lengths: list[int]) -> None:
+    both_composites(lengths)
+
+
+def test_compositing_by_hand() -> None:
+    """Two samples of optical depth ln 2: each lets half of the light through."""
+    sigma = torch.full((2,), float(np.log(2)) / 0.5, requires_grad=True)
+    rgb = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+    given = (rgb, torch.tensor([1.0, 2.0]), torch.full((2,), 0.5), torch.tensor([0, 2, 2]))
+    for function in (composite_packed, field_reference.composite_packed):
+        out, alpha, far = function(sigma, *given)
+        assert torch.allclose(out, torch.tensor([[0.5, 0.25, 0], [0, 0, 0]]), atol=1e-7)
+        assert torch.allclose(alpha, torch.tensor([0.75, 0])) and torch.allclose(far, torch.tensor([1.0, 0]))
+        (slope,) = torch.autograd.grad(alpha[0], sigma)  # 1 - alpha = exp(-0.5 (s1 + s2))
+        assert torch.allclose(slope, torch.tensor([0.125, 0.125]))
+    exact = sigma.detach().double().requires_grad_(), rgb.double().requires_grad_()
+    rest = (given[1].double(), given[2].double(), given[3])
+    assert torch.autograd.gradcheck(lambda s, c: field_reference.composite_packed(s, c, *rest), exact)
+
+
+def rays_at(box: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rays from around and inside a box [2, 3]; some along an axis, some that miss it."""
+    generator = torch.Generator().manual_seed(seed)
+    size = box[1] - box[0]
+    origin = box[0] + size * (3 * torch.rand(count, 3, generator=generator) - 1)
+    direction = box[0] + size * torch.rand(count, 3, generator=generator) - origin
+    direction[torch.rand(count, 3, generator=generator) < 0.1] = 0
+    direction[(direction == 0).all(1)] = torch.tensor([0.0, 0, 1])
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    near = 0.5 * torch.rand(count, generator=generator)
+    return origin, direction, near, near + 4 * torch.rand(count, generator=generator)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 60),
+    st.integers(0, 10**6),
+    st.lists(st.integers(1, 12), min_size=3, max_size=3),
+    st.sampled_from([0.011, 0.07, 0.6, 9.0]),
+    st.sampled_from([0.0, 0.05, 0.4, 1.0]),
+)
+def test_marching_agrees_with_the_twin(count: int, seed: int, cells: list[int], step: float, share: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    occupancy = torch.rand(cells, generator=generator) < share
+    box = torch.tensor([[-1.0, -0.5, 0.25], [0.5, 1.5, 1.75]])
+    rays, jitter = rays_at(box, count, seed), torch.rand(count, generator=generator)
+    found = march_occupied(*rays, occupancy, box[0], box[1], step, jitter)
+    expected = field_reference.march_occupied(*rays, occupancy, box[0], box[1], step, jitter)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        assert torch.allclose(a, b, atol=1e-6, rtol=1e-6)
+
+
+def test_marching_by_hand() -> None:
+    """A ray along x through four cells of side 1, of which the second and the fourth are full."""
+    occupancy = torch.zeros(4, 1, 1, dtype=torch.uint8)
+    occupancy[1], occupancy[3] = 1, 1
+    origin, direction = torch.tensor([[-1.0, 0.5, 0.5], [5, 0.5, 0.5], [-1, 2, 0.5]]), torch.zeros(3, 3)
+    direction[:, 0] = torch.tensor([1.0, -1, 1])
+    given = (torch.zeros(3), torch.tensor([4.75, 9, 9]), occupancy, [0.0, 0, 0], [4.0, 1, 1], 0.5)
+    for count, twin in ((3, False), (3, True)):
+        sides = [torch.tensor(side) for side in given[3:5]]
+        function = field_reference.march_occupied if twin else march_occupied
+        jitter = torch.full((count,), 0.5)
+        t, dt, start = function(origin, direction, *given[:3], *sides, given[5], jitter)
+        assert start.tolist() == [0, 4, 8, 8]
+        assert t.tolist() == [2.25, 2.75, 4.25, 4.625, 1.25, 1.75, 3.25, 3.75]
+        assert dt.tolist() == [0.5, 0.5, 0.5, 0.25, 0.5, 0.5, 0.5, 0.5]
+    everywhere = march_occupied(origin, direction, *given[:2], torch.ones_like(occupancy), *given[3:])
+    assert everywhere[2].tolist() == [0, 8, 16, 16] and float(everywhere[1].sum()) == 7.75
+
+
+def test_samples_that_do_not_fit_are_refused() -> None:
+    sigma, rgb, t, dt, start = packed([3, 4])
+    with pytest.raises(ValueError, match="start must rise"):
+        composite_packed(sigma, rgb, t, dt, torch.tensor([0, 3, 6]))
+    with pytest.raises(ValueError, match="start must rise"):
+        composite_packed(sigma, rgb, t, dt, torch.tensor([0, 9, 7]))
+    with pytest.raises(ValueError, match="samples must be"):
+        composite_packed(sigma, rgb[:, :2], t, dt, start)
+    rays = rays_at(torch.tensor([[0.0] * 3, [1.0] * 3]), 2, 0)
+    with pytest.raises(ValueError, match="step must be positive"):
+        march_occupied(*rays, torch.ones(2, 2, 2, dtype=torch.bool), [0, 0, 0], [1, 1, 1], 0.0)
+    with pytest.raises(ValueError, match="occupancy"):
+        march_occupied(*rays, torch.ones(2, 2), [0, 0, 0], [1, 1, 1], 0.1)

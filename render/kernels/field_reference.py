@@ -110,7 +110,7 @@ def march_occupied(
     for rays in torch.arange(len(origin), device=origin.device).split(_RAYS):
         o, d = origin[rays].double(), direction[rays].double()
         enter, leave = box_range(o, d, near[rays].double(), far[rays].double(), low.double(), high.double())
-        steps = ((leave - enter) / step).ceil().clamp(min=0)
+        steps = ((leave - enter) / step).ceil().nan_to_num(0).clamp(min=0)
         k = torch.arange(int(steps.max()) if len(steps) else 0, device=o.device)
         begin = enter[:, None] + k * step
         width = (leave[:, None] - begin).clamp(max=step)
