@@ -338,17 +338,15 @@ def test_marching_by_hand() -> None:
     occupancy[1], occupancy[3] = 1, 1
     origin, direction = torch.tensor([[-1.0, 0.5, 0.5], [5, 0.5, 0.5], [-1, 2, 0.5]]), torch.zeros(3, 3)
     direction[:, 0] = torch.tensor([1.0, -1, 1])
-    given = (torch.zeros(3), torch.tensor([4.75, 9, 9]), occupancy, [0.0, 0, 0], [4.0, 1, 1], 0.5)
-    for count, twin in ((3, False), (3, True)):
-        sides = [torch.tensor(side) for side in given[3:5]]
-        function = field_reference.march_occupied if twin else march_occupied
-        jitter = torch.full((count,), 0.5)
-        t, dt, start = function(origin, direction, *given[:3], *sides, given[5], jitter)
+    far, box, jitter = torch.tensor([4.75, 9, 9]), torch.tensor([[0.0, 0, 0], [4, 1, 1]]), torch.full((3,), 0.5)
+    for function in (march_occupied, field_reference.march_occupied):
+        t, dt, start = function(origin, direction, torch.zeros(3), far, occupancy, box[0], box[1], 0.5, jitter)
         assert start.tolist() == [0, 4, 8, 8]
         assert t.tolist() == [2.25, 2.75, 4.25, 4.625, 1.25, 1.75, 3.25, 3.75]
         assert dt.tolist() == [0.5, 0.5, 0.5, 0.25, 0.5, 0.5, 0.5, 0.5]
-    everywhere = march_occupied(origin, direction, *given[:2], torch.ones_like(occupancy), *given[3:])
-    assert everywhere[2].tolist() == [0, 8, 16, 16] and float(everywhere[1].sum()) == 7.75
+    full = torch.ones_like(occupancy)
+    _, dt, start = march_occupied(origin, direction, torch.zeros(3), far, full, [0, 0, 0], [4, 1, 1], 0.5)
+    assert start.tolist() == [0, 8, 16, 16] and float(dt.sum()) == 7.75
 
 
 def test_samples_that_do_not_fit_are_refused() -> None:

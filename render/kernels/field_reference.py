@@ -92,6 +92,7 @@ def ray_of(start: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(start) - 1, device=start.device), start.diff())
 
 
+@torch.no_grad()
 def march_occupied(
     origin: Tensor,
     direction: Tensor,

@@ -138,12 +138,11 @@ def march_occupied(
     rays = len(origin)
     box = [torch.as_tensor(side, dtype=torch.float32, device=origin.device) for side in (low, high)]
     jitter = origin.new_full((rays,), 0.5) if jitter is None else jitter
-    given = [tensor.detach() for tensor in (origin, direction, near, far)]
     if origin.device.type != "cpu":
-        return field_reference.march_occupied(*given, occupancy, *box, step, jitter.detach())
+        return field_reference.march_occupied(origin, direction, near, far, occupancy, box[0], box[1], step, jitter)
     cells = np.ascontiguousarray(occupancy.detach().numpy()).view(np.uint8).reshape(-1)
     frame = np.array([*box[0].tolist(), *box[1].tolist(), *occupancy.shape, step], np.float64)
-    arrays = [flat(tensor.float()) for tensor in (*given, jitter)]
+    arrays = [flat(tensor.float()) for tensor in (origin, direction, near, far, jitter)]
     start = np.zeros(rays + 1, np.int64)
     nothing = np.empty(0, np.float32)
     with DOOR:
