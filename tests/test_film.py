@@ -1,7 +1,6 @@
 """Films: what is in the frames, the video read back, resuming, and places that are not ours to write to."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 import torch
 
 from recon.cli import main
-from recon.errors import InputError, MissingPart, WorkspaceError
+from recon.errors import InputError, MissingPart
 from recon.files import write_json
 from recon.geometry import World
 from recon.workspace import Workspace
@@ -263,17 +262,6 @@ def test_ctrl_c_keeps_frames_and_another_film_does_not_take_them(root, tmp_path,
     assert len(count) == 9 and not (root / ".film").exists()
     film(Workspace(root), options)
     assert len(count) == 9, "it is there already"
-
-
-def test_two_processes_do_not_render_one_film(root, tmp_path):
-    import filelock
-
-    options = RenderOptions(video=tmp_path / "f", **SMALL)
-    key = film_module.plan_film(Workspace(root), options).key("train/main", "cpu")
-    (root / ".film").mkdir()
-    with filelock.FileLock(root / ".film" / f"{key[:20]}.lock"), pytest.raises(WorkspaceError, match="Another recon"):
-        film(Workspace(root), options)
-    shutil.rmtree(root / ".film")
 
 
 # Places

@@ -1,8 +1,7 @@
 """Films of a scene: frames along a camera path, kept one by one in the workspace until the film is whole, then put in place.
 
-DIR/.film/KEY/00000.png ... is where frames wait; KEY is a hash of the scene, the path, and every option that changes a pixel. A
-film that was stopped goes on from them, and comes out the same, byte for byte. What stood at the film's place stays until the
-new film is whole, and is replaced only if recon wrote it.
+Frames wait in the workspace (waiting.py). A film that was stopped goes on from them, and comes out the same, byte for byte. What
+stood at the film's place stays until the new film is whole, and is replaced only if recon wrote it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recon import __version__
-from recon.errors import InputError, WorkspaceError
+from recon.errors import InputError
 from recon.files import atomic_write, remove_tree, sha256_file, sha256_json, sync_folder, sync_tree, write_json
 from recon.job import Job, NoProgress, Progress
 from recon.system import system_errors
@@ -30,6 +29,7 @@ from viewer.frames import END, Look, color_of, decode_png, depth_scale, draw_fra
 from viewer.movie import encoder_for, key_of_movie, write_movie
 from viewer.options import RenderOptions
 from viewer.paths import CameraPath, Sampled, read_path
+from viewer.waiting import waiting
 
 if TYPE_CHECKING:
     from recon.sparse import SparseModel
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 VERSION = 1
 """Goes up when the same scene, path and options would give other pixels."""
 FRAMES = "frames.json"
-NOTE = "film.json"
-"""In the cache: which place its frames are for."""
 MOST_FRAMES = 100_000
 FILM_SIDE = 1280
 
@@ -93,19 +91,15 @@ def film(workspace: Workspace, options: RenderOptions, progress: Progress | None
         workspace.load("train", options.name)  # raises, and names the verb to run
     if options.path == "orbit" and plan.kind_of_path == "captured":
         progress.say("The photos look at no one thing to go round: the film follows them in their order.")
-    key = plan.key((record or {})["result"] + _edits(workspace, options), device)
+    scene = (record or {})["result"]
+    key = plan.key(scene + _edits(workspace, options), device)
     if _is_there(plan, key):
         progress.say("It is there already. Move it away to render it anew.")
         return plan.out
-    base = workspace.root / ".film"
-    with system_errors(workspace.root), _alone(base, key):
-        cache = base / key[:20]
+    with system_errors(workspace.root), waiting(workspace, key, plan.out, (options.name, scene)) as cache:
         _draw_all(workspace, options, device, plan, cache, progress)
         with _place_errors(plan.out):
             _assemble(plan, key, cache, progress)
-        _forget(base, plan.out)
-    with contextlib.suppress(OSError):
-        base.rmdir()
     return plan.out
 
 
@@ -228,25 +222,6 @@ def _frames_of(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _alone(base: Path, key: str) -> Iterator[None]:
-    """One process renders one film."""
-    import filelock
-
-    base.mkdir(exist_ok=True)
-    lock = filelock.FileLock(base / f"{key[:20]}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise WorkspaceError("Another recon is rendering this film. Wait for it, or stop it.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-        with contextlib.suppress(OSError):
-            (base / f"{key[:20]}.lock").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
 def _place_errors(out: Path) -> Iterator[None]:
     """What the system says about the film's place, in a sentence."""
     reasons = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOENT}
@@ -272,7 +247,6 @@ def _draw_all(
 
     job = Job(cache, progress)
     job.tidy()
-    write_json(cache / NOTE, {"out": str(plan.out)})
     total, missing = len(plan.sampled), [i for i in range(len(plan.sampled)) if not _whole(cache / plan.file(i))]
     if len(missing) < total:
         progress.say(f"film: going on where it stopped, {total - len(missing)} of {count(total, 'frame')} are there")
@@ -287,14 +261,6 @@ def _draw_all(
             with atomic_write(cache / plan.file(index)) as stream:
                 stream.write(data)
             task.advance()
-
-
-def _forget(base: Path, out: Path) -> None:
-    """Remove the waiting frames of films for this place: the one that is done, and those that were given up for it."""
-    for cache in (path for path in base.iterdir() if path.is_dir()):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads((cache / NOTE).read_text(encoding="utf-8"))["out"] == str(out):
-                remove_tree(cache)
 
 
 def _whole(path: Path) -> bool:
