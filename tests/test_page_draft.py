@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 SIZE = (640, 480)
 SLOW = "() => { window.recon.content.draft.slow = true; }"
-DRAFTING = "window.recon.stage.drafting"
+DRAFTING = "window.recon.stage.drawsDraft"
 
 
 @pytest.fixture(scope="module")

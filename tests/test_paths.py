@@ -166,7 +166,7 @@ LARGE = np.diag([2.0, 2.0, 2.0, 1.0]).ravel().tolist()
         (changed(keyframes=[]), "at least one keyframe"),
         (changed(keyframes={}), "list of at least one"),
         (changed(keyframes=[1]), "object as keyframe 0"),
-        (changed(keyframes=[{}] * 2001), "at most 2000 keyframes, found 2001"),
+        (changed(keyframes=[{}] * 20_001), "at most 20000 keyframes, found 20001"),
         (changed(k_time=0.0), "times that rise, found 0 s and then 0 s in keyframe 1"),
         (changed(k_time=-1.0), "times that rise"),
         (changed(k_time=2.5), "in keyframe 2"),
@@ -359,7 +359,7 @@ def test_too_few_photos_are_said():
 
 def test_the_reader_the_writer_and_the_page_take_equally_many_keyframes(tmp_path):
     page = (SOURCES / "src" / "tools" / "path_file.ts").read_text(encoding="utf-8")
-    most = int(re.search(r"MAX_KEYFRAMES = (\d+);", page)[1])
+    most = int(re.search(r"MOST_KEYFRAMES = (\d+);", page)[1])
     assert most == MOST_KEYFRAMES
     path = CameraPath(np.arange(most + 1.0), np.tile(np.eye(4), (most + 1, 1, 1)), np.full(most + 1, 50.0))
     with pytest.raises(InputError, match=f"at most {most} keyframes, found {most + 1}"):

@@ -33,7 +33,7 @@ from viewer.curves import hermite, inner_slopes, pchip, same_side
 VERSION = 1
 MOST_BYTES = 16_000_000
 """A larger file is no camera path."""
-MOST_KEYFRAMES = 2000
+MOST_KEYFRAMES = 20_000
 """In a file; the page reads as many."""
 FPS_SPAN = (0.1, 240.0)
 VFOV_SPAN = (0.5, 170.0)

@@ -60,10 +60,10 @@ class Hold {
     return true;
   }
   frame(now: number): void {
-    const { camera, content, renderer } = this.page;
+    const { camera, content, renderer, stage } = this.page;
     this.order.look(now);
     const here = sight({ position: camera.position, quaternion: camera.quaternion });
-    const behind = content.progress.state === "ready" && content.splats.visible && !renderer.xr.isPresenting && !this.order.fits(here.place, here.ahead, this.far);
+    const behind = content.progress.state === "ready" && content.splats.visible && !renderer.xr.isPresenting && !stage.drawsDraft && !this.order.fits(here.place, here.ahead, this.far);
     this.behindSince = behind ? (this.behindSince ?? now) : null;
     this.sign.hidden = this.behindSince === null || now - this.behindSince < SIGN_MS;
     if (!this.held) return;

@@ -147,6 +147,10 @@ export class Stage {
     this.spark.autoUpdate = !on;
     if (!this.swapping) void this.swap();
   }
+  /** Whether a draft is what the canvas shows. */
+  get drawsDraft(): boolean {
+    return this.drafting;
+  }
   private async swap(): Promise<void> {
     this.swapping = true;
     while (this.drafting !== this.wantsDraft) {
