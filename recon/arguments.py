@@ -111,10 +111,18 @@ Preset = Literal["preview", "standard", "high"]
 
 @dataclasses.dataclass(frozen=True)
 class InWorkspace:
-    """Arguments of every verb that looks into a workspace."""
+    """Arguments of every verb that may begin a workspace."""
 
     workspace: Path = dataclasses.field(metadata={"aliases": ("-w",)})
     """Folder that holds everything this command makes. New, or a workspace of earlier runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfWorkspace:
+    """Arguments of every verb that needs what is in a workspace."""
+
+    workspace: Path = dataclasses.field(metadata={"aliases": ("-w",)})
+    """A workspace, as `recon run` made it."""
 
 
 @dataclasses.dataclass(frozen=True)

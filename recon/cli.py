@@ -28,6 +28,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("recon.doctor:doctor", "Say what this machine has, and what is missing for what."),
 }
 """Verb -> (function(verb, summary, argv), its line in `recon --help`)."""
+GOES_ON = "The same command goes on where it stopped."
+STOPPED = {
+    "publish": "What stood at the site's place stays as it was; the same command starts anew.",
+    "export": "Nothing was written; the same command starts anew.",
+    "status": "Nothing was changed.",
+    "doctor": "Nothing was changed.",
+}
+"""What Ctrl-C leaves, of the verbs that do not go on where they stopped."""
 
 
 def usage() -> str:
@@ -58,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on where it stopped.", file=sys.stderr)
+        print(
+            f"\nStopped. {STOPPED.get(next((word for word in words if word != '--debug'), ''), GOES_ON)}",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `recon --help | head`
         sys.stdout = None

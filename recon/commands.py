@@ -15,6 +15,7 @@ from tyro.conf import Positional
 from recon.arguments import (
     InWorkspace,
     Named,
+    OfWorkspace,
     Redo,
     WithInput,
     WithJson,
@@ -106,7 +107,7 @@ def stage(verb: str, summary: str, argv: Sequence[str]) -> None:
     """`recon ingest|sfm|align|train|eval -w DIR`: that stage alone, from what the workspace holds."""
     parts: list[type] = [WithInput] if verb == "ingest" else []
     parts += [
-        InWorkspace,
+        InWorkspace if verb == "ingest" else OfWorkspace,
         WithJson,
         *([Named] if STAGES[verb].named else []),
         *([WithPreset] if verb == "train" else []),
@@ -280,7 +281,7 @@ class ExportArguments:
 
 def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Write a trained scene, or its mesh, in another format. Reads whatever version of recon wrote it."""
-    args = parse(verb, summary, argv, ExportArguments, InWorkspace, Named)
+    args = parse(verb, summary, argv, ExportArguments, OfWorkspace, Named)
     workspace = _existing(args.workspace)
     formats = resolve("render.formats:WRITERS")
     what = args.what
@@ -305,7 +306,7 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
 def view(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Serve the viewer until Ctrl-C."""
     serving = resolve("viewer.options:ServeOptions")
-    args = parse(verb, summary, argv, InWorkspace, resolve("viewer.options:ViewOptions"), serving)
+    args = parse(verb, summary, argv, OfWorkspace, resolve("viewer.options:ViewOptions"), serving)
     options, workspace = take(resolve("viewer.options:ViewOptions"), args), _existing(args.workspace)
     workspace.folder("train", options.name)
     resolve("viewer.server:serve")(workspace.root, options, take(serving, args))
@@ -321,7 +322,7 @@ def _spawn_viewer(args: Any) -> Any:
 
 def status(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Show the stages of a workspace. Takes no lock."""
-    args = parse(verb, summary, argv, InWorkspace, WithJson)
+    args = parse(verb, summary, argv, OfWorkspace, WithJson)
     workspace = _existing(args.workspace)
     if args.json:
         print(json.dumps([workspace.record(*result) for result in workspace.results()], indent=1))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from recon.errors import MissingPart
 from recon.stages import resolve
 
 
@@ -49,6 +50,9 @@ def findings() -> Iterator[Finding]:
     yield _optional("cryptography", "https with a certificate of recon's own making (--tls)", "serve")
     yield _optional("transformers", "recon depth --mono with a folder of weights", "mono")
     yield _optional("av", "recon render --video FILM.mp4", "video")
+    yield _optional("playwright", "the times that recon publish measures", pip="playwright")
+    yield _browser()
+    yield _node()
     yield _optional("liblzfse", "depth of Record3D recordings", pip="pyliblzfse")
     yield _optional("OpenEXR", "depth images in EXR files", pip="OpenEXR>=3.3")
 
@@ -118,6 +122,25 @@ def _cuda() -> Iterator[Finding]:
         )
     else:
         yield Finding("gsplat", metadata.version("gsplat"))
+
+
+def _browser() -> Finding:
+    """What measures a published page."""
+    path = resolve("viewer.measure:find_browser")()
+    needed = (
+        "needed for the times that recon publish measures: install Chromium (apt install chromium, or from its site)"
+    )
+    return Finding("Chromium", path or "not found", True, "" if path else needed)
+
+
+def _node() -> Finding:
+    """What builds the published page, in a source checkout."""
+    if resolve("viewer.web_page:page_is_built")():
+        return Finding("Node", "not needed: the published page is built")
+    try:
+        return Finding("Node", resolve("viewer.web_page:node_tools")())
+    except MissingPart as missing:
+        return Finding("Node", "not found, or too old", True, f"needed for recon publish and recon demo: {missing}")
 
 
 def _optional(module: str, purpose: str, extra: str = "", *, pip: str = "") -> Finding:

@@ -10,6 +10,7 @@ from typing import Any
 from recon.errors import WorkspaceError
 from recon.stages import STAGES
 from recon.workspace import Workspace
+from recon.writer import at_work
 
 MOST_NUMBERS = 6
 
@@ -42,10 +43,11 @@ def page_of(workspace: Workspace, stage: str, name: str = "main") -> Path | None
 
 def status_rows(workspace: Workspace) -> Iterator[tuple[str, str, str, str, str]]:
     """(stage, state, numbers, wall seconds, what a rerun with the same options would do) of every stage and name."""
-    found = workspace.results()
+    found, writer = workspace.results(), at_work(workspace.root)
     for stage in STAGES.values():
         names = [name for s, name in found if s == stage.name]
         working = _working(workspace, stage.name, stage.named)
+        running = {writer.name} if writer is not None and writer.stage == stage.name else set()
         for name in sorted({*names, *working}) or ["main"]:
             title = f"{stage.name}/{name}" if stage.named else stage.name
             try:
@@ -55,12 +57,16 @@ def status_rows(workspace: Workspace) -> Iterator[tuple[str, str, str, str, str]
                 continue
             if record is None:
                 state, rerun = ("unfinished", "go on with it") if name in working else ("-", "run it")
+                if name in working and name in running:
+                    state, rerun = "running", f"stop: {writer} is at it"
                 yield title, state, "", "", rerun
                 continue
             stale = workspace.stale_inputs(stage.name, name)
             state = "out of date" if stale else "done"
             rerun = f"stop: {' and '.join(stale)} remade since; --redo remakes this" if stale else "keep it"
-            if name in working:
+            if name in working and name in running:
+                rerun = f"stop: {writer} makes it anew"
+            elif name in working:
                 rerun = f"{rerun}; an unfinished --redo is there"
             yield title, state, numbers(record["metrics"]), f"{record['wall_seconds']:.0f}", rerun
 

@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from recon import __version__
-from recon.errors import WorkspaceError
+from recon.errors import ReconError, WorkspaceError
 from recon.files import remove_parts, remove_tree, sha256_file, sha256_json, sync_folder, sync_tree, write_json
 from recon.job import Job, NoProgress, Progress
 from recon.keys import changes, key_options, plain, stage_key
 from recon.stages import STAGES, resolve
 from recon.system import cpu_seconds, machine, system_errors, versions
 from recon.wording import command, shown
+from recon.writer import Writer, forget, note, note_stage, noted
 
 FORMAT = 1
 """Version of the layout. A workspace of a higher one is refused."""
+UNKNOWN = "its process is not known"
 NEEDED = frozenset({"key", "result", "version", "options", "inputs", "metrics", "wall_seconds"})
 """What a stage.json must say to be one."""
 
@@ -177,7 +179,7 @@ class Workspace:
         import filelock
 
         with system_errors(self.root):
-            made = not self.root.exists()
+            made, fresh = not self.root.exists(), not self.exists
             self.root.mkdir(parents=True, exist_ok=True)
             if not self.exists and _is_foreign(self.root):
                 raise WorkspaceError(
@@ -192,26 +194,32 @@ class Workspace:
                 ) from error
             except filelock.Timeout:
                 raise WorkspaceError(
-                    f"Another recon is writing to {self.root} ({_writer(self.root)}). Wait for it, stop it, or choose another "
-                    "folder with -w. `recon status` and `recon view` work meanwhile."
+                    f"Another recon is writing to {self.root} ({noted(self.root) or UNKNOWN}). Wait for it, stop it, or choose "
+                    "another folder with -w. `recon status` and `recon view` work meanwhile."
                 ) from None
             try:
-                write_json(self.root / ".writer.json", {"pid": os.getpid(), "verb": verb})
+                note(self.root, Writer(os.getpid(), verb))
                 if not self.exists:
                     write_json(self.root / "recon.json", {"format": FORMAT, "recon": __version__})
                 self._repair()
                 yield
+            except ReconError:
+                if fresh and not self.results():
+                    remove_tree(self.root / ".building")
+                raise
             finally:
-                with contextlib.suppress(OSError):
-                    (self.root / ".writer.json").unlink(missing_ok=True)
+                forget(self.root)
                 lock.release()
-                if made:
-                    self._leave_nothing()
+                if fresh:
+                    self._leave_nothing(made)
 
-    def _leave_nothing(self) -> None:
-        """Remove a workspace in which nothing was begun: its input was none."""
+    def _leave_nothing(self, made: bool) -> None:
+        """Remove a workspace in which nothing was begun, or nothing came of the first stage: its input was none."""
         if {path.name for path in self.root.iterdir()} <= {".lock", "recon.json"}:
-            remove_tree(self.root)
+            (self.root / "recon.json").unlink(missing_ok=True)
+            (self.root / ".lock").unlink(missing_ok=True)
+            if made:
+                self.root.rmdir()
 
     def _repair(self) -> None:
         """Finish what a kill cut short: a result that was whole takes its place, one put aside without a successor comes back."""
@@ -252,6 +260,7 @@ class Workspace:
             raise WorkspaceError(_another_key(self.root, stage, name, plan))
         row, folder = STAGES[stage], self.building(stage, name)
         progress = progress or NoProgress()
+        note_stage(self.root, stage, name)
         earlier = _open_building(folder, plan.key)
         job = Job(folder, progress)
         wall, cpu = time.monotonic(), cpu_seconds()
@@ -372,11 +381,3 @@ def _another_key(root: Path, stage: str, name: str, plan: Plan) -> str:
 def _is_foreign(root: Path) -> bool:
     """Whether visible files are there; hidden ones may be what a kill left of ours."""
     return any(not path.name.startswith(".") for path in root.iterdir())
-
-
-def _writer(root: Path) -> str:
-    try:
-        data = json.loads((root / ".writer.json").read_text(encoding="utf-8"))
-        return f"process {data['pid']}, `recon {data['verb']}`"
-    except (OSError, ValueError, KeyError):
-        return "its process is not known"

@@ -138,9 +138,39 @@ def test_ctrl_c_is_130(monkeypatch, capsys):
     def stopped(verb, summary, argv):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recon.commands.status", stopped)
-    assert cli.main(["status"]) == 130
-    assert "goes on where it stopped" in capsys.readouterr().err
+    for target, verb, said in (
+        ("recon.commands.run", "run", "goes on where it stopped"),
+        ("viewer.commands.render", "render", "goes on where it stopped"),
+        ("viewer.commands.publish", "publish", "stays as it was; the same command starts anew"),
+        ("recon.commands.status", "status", "Nothing was changed"),
+    ):
+        monkeypatch.setattr(target, stopped)
+        assert cli.main(["--debug", verb]) == 130
+        assert said in capsys.readouterr().err
+
+
+def test_help_says_which_verbs_need_a_workspace_that_is_there(capsys):
+    for verb, new in (("run", True), ("ingest", True), ("view", False), ("publish", False), ("render", False)):
+        with pytest.raises(SystemExit):
+            cli.main([verb, "--help"])
+        said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert ("New, or a workspace of earlier runs" in said) == new, verb
+        assert ("A workspace, as `recon run` made it" in said) != new, verb
+
+
+def test_doctor_says_what_the_page_needs(monkeypatch, tmp_path):
+    for found in ("", str(tmp_path)):
+        monkeypatch.setattr("viewer.measure.find_browser", lambda found=found: found or None)
+        row = doctor._browser()
+        assert row.ok and row.found == (found or "not found") and bool(row.advice) != bool(found)
+    monkeypatch.setattr("viewer.web_page.CARRIED", tmp_path)
+    (tmp_path / "index.html").touch()
+    assert "not needed" in doctor._node().found
+    monkeypatch.setattr("viewer.web_page.CARRIED", tmp_path / "none")
+    monkeypatch.setattr("viewer.web_page.SOURCES", tmp_path)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    row = doctor._node()
+    assert row.ok and "not found" in row.found and "Install Node" in row.advice
 
 
 def test_export_to_a_place_that_cannot_be_written_is_an_error_of_the_user(tmp_path, monkeypatch, capsys):

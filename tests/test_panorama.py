@@ -123,6 +123,9 @@ def test_panoramas_stand_where_they_are_told(root, tmp_path):
     assert any(np.allclose(place()[1], c) for c in model.cameras.centers)
     with pytest.raises(InputError, match="keyframes 0 to 1"):
         place(path=own, place="2")
+    for other in (NAMES[3], "1,-2,3.5"):
+        with pytest.raises(InputError, match=f"does nothing with --place {other}.* keyframe, 0 to 1"):
+            place(path=own, place=other)
     facing = place(place=NAMES[0])[0]
     np.testing.assert_allclose(facing @ facing.T, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(facing[1], [0, 0, -1], atol=1e-12)

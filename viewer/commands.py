@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from recon.arguments import InWorkspace, parse, take
+from recon.arguments import OfWorkspace, parse, take
 from recon.errors import WorkspaceError
 from recon.progress import TerminalProgress
 from recon.stages import resolve
@@ -22,7 +22,7 @@ def render(verb: str, summary: str, argv: Sequence[str]) -> None:
     from viewer.film import film
     from viewer.panorama import panorama
 
-    args = parse(verb, summary, argv, InWorkspace, RenderOptions)
+    args = parse(verb, summary, argv, OfWorkspace, RenderOptions)
     options, workspace, progress = take(RenderOptions, args), Workspace(args.workspace), TerminalProgress()
     if not workspace.exists:
         example = command("recon", "run", "INPUT", "-w", args.workspace)
@@ -42,7 +42,7 @@ class PublishArguments:
 
 def publish(verb: str, summary: str, argv: Sequence[str]) -> None:
     """Write the page and the scene into a folder."""
-    args = parse(verb, summary, argv, PublishArguments, InWorkspace, PublishOptions)
+    args = parse(verb, summary, argv, PublishArguments, OfWorkspace, PublishOptions)
     options, progress = take(PublishOptions, args), TerminalProgress()
     manifest = resolve("viewer.publish:publish")(Workspace(args.workspace), args.site, options, progress)
     for line in resolve("viewer.publish:in_words")(manifest, args.site):

@@ -7,7 +7,6 @@ what is missing is None, and what cannot be read now is tried again when it chan
 from __future__ import annotations
 
 import json
-import os
 import time
 import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,6 +18,7 @@ from recon.errors import ReconError
 from recon.geometry import World
 from recon.reconstruction import SUFFIX, Reconstruction
 from recon.sparse import read_colmap
+from recon.writer import at_work
 from render.edits import Edits, placed, read_edits, same_frame
 from viewer.shown import Shown, read_finished, read_preview
 from viewer.surfaces import DepthFolder, MeshFile, read_depth_folder, read_mesh_file, unfinished_depth
@@ -210,7 +210,8 @@ class Watch:
         sources = (result_of(self.root / "sfm"), result_of(self._scenes[self.name].folder("train")))
         trained = {name: scene.poll(sources[0]) for name, scene in self._scenes.items()}
         mine, building = trained.pop(self.name), self._scenes[self.name].folder("train", built=True)
-        working = verb_at_work(self.root)
+        writer = at_work(self.root)
+        working = None if writer is None else writer.verb
         live = [] if working is None else trainings(self.root)
         training = self.name in live
         unfinished = mine.whole is None or mine.whole.step is not None
@@ -345,21 +346,3 @@ def written(path: Path) -> float:
     """When a file was written last, seconds of the system's clock; 0 when it is not there."""
     found = stamp(path)
     return 0.0 if found is None else found[0] / 1e9
-
-
-def verb_at_work(root: Path) -> str | None:
-    """The verb that .writer.json names; None when there is none, or its process has died (where that can be asked)."""
-    try:
-        writer = json.loads((root / ".writer.json").read_text(encoding="utf-8"))
-        pid, verb = int(writer["pid"]), str(writer["verb"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if os.name != "posix":
-        return verb
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return verb  # it lives, and is somebody else's
-    return verb

@@ -104,10 +104,16 @@ def standpoint(model: SparseModel, options: RenderOptions) -> tuple[Array, Array
 
     own = None if options.path == "orbit" else read_path(Path(options.path).expanduser())
     cameras, place, moment = model.cameras, options.place, None
-    if place is not None and place in model.names:
+    keyframe = own is not None and (place is None or place.isdecimal())
+    if own is not None and not keyframe:
+        raise InputError(
+            f"--path {options.path} does nothing with --place {place}: of a path, --place takes the number of a keyframe, 0 to "
+            f"{len(own) - 1}. Leave one of the two out."
+        )
+    if place is not None and place in model.names and not keyframe:
         row = model.names.index(place)
         pose = cameras.world_from_cam[row]
-    elif own is not None and (place is None or place.isdecimal()):
+    elif own is not None:
         index = int(place or 0)
         if index >= len(own):
             raise InputError(f"--place {index}: {options.path} has keyframes 0 to {len(own) - 1}.")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from recon.errors import MissingPart, WorkspaceError
 from recon.wording import command
 from viewer.addresses import LOCAL_NAMES, host_of
+from viewer.opening import opened
 from viewer.options import ServeOptions, ViewOptions
 
 if TYPE_CHECKING:
@@ -56,14 +57,8 @@ def serve(workspace_root: Path, options: ViewOptions, access: ServeOptions | Non
             door = stack.enter_context(shared_viewer(workspace_root, options, access))
             url = door.url
             announce(door, "viewer", progress)
-        if options.open_browser:
-            import webbrowser
-
-            webbrowser.open(url)
-        try:
+        with opened(url, options.open_browser), contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            return
 
 
 @contextlib.contextmanager

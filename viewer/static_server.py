@@ -6,6 +6,7 @@ Read-only: GET and HEAD, no listing, nothing but regular files of the folder, wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 from recon.errors import InputError
 from viewer.door import Door, announce
 from viewer.guard import Request
+from viewer.opening import opened
 from viewer.options import ServeOptions
 from viewer.visit import Limits, Visit
 
@@ -73,14 +75,8 @@ def serve_folder(folder: Path, options: ServeOptions, progress: Any, *, open_bro
     """Serve a published folder until Ctrl-C. `progress` has say(text) and warn(text). Raises as folder_server() does."""
     with folder_server(folder, options) as door:
         announce(door, str(folder), progress)
-        if open_browser:
-            import webbrowser
-
-            webbrowser.open(door.url)
-        try:
+        with opened(door.url, open_browser), contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            return
 
 
 def folder_server(folder: Path, options: ServeOptions, limits: Limits | None = None) -> Door:

@@ -49,6 +49,13 @@ def built_page(say: Say = lambda text: None) -> Path:
     return built
 
 
+def page_is_built() -> bool:
+    """Whether built_page() has nothing to build."""
+    return (CARRIED / "index.html").is_file() or (
+        (SOURCES / "package.json").is_file() and stamp_of(SOURCES / "dist") == sources_digest(SOURCES)
+    )
+
+
 def stamp_of(built: Path) -> str | None:
     """What a built page was built from; None when it is not there, or only half."""
     try:
