@@ -119,6 +119,18 @@ def test_a_jump_keeps_the_old_picture_until_the_new_one_is_sorted(tab: Tab) -> N
     assert not np.array_equal(at_rest(tab), old)
 
 
+def test_a_message_takes_no_more_room_than_it_needs(browser: Browser, served: str) -> None:
+    """On a phone with a panel open and a captured camera chosen, which each have a place of their own for it."""
+    with Tab(browser, served, (390, 844), reduced_motion="reduce", has_touch=True, is_mobile=True) as tab:
+        tab.page.keyboard.press("]")
+        for panel in (None, "capture"):
+            if panel:
+                tab.run("panel => window.recon.ui.open(panel)", panel)
+            tab.run("window.recon.ui.say('One sentence.', 60)")
+            box = tab.page.locator(".status").bounding_box()
+            assert box and box["height"] < 60 and 0 <= box["y"] < 844 - box["height"], panel
+
+
 NOTE = {"at": [0.0, 0.0, 0.8], "title": "A vase", "text": "Found in the garden.", "view": None}
 
 

@@ -52,13 +52,19 @@ def served(site: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def tab(browser: Browser, served: str) -> Iterator[Tab]:
-    phone = {"has_touch": True, "is_mobile": True, "reduced_motion": "reduce"}
-    with Tab(browser, served, SIZE, **phone) as opened:
-        opened.rest()
+@pytest.fixture(scope="module")
+def phone(browser: Browser, served: str) -> Iterator[Tab]:
+    with Tab(browser, served, SIZE, has_touch=True, is_mobile=True, reduced_motion="reduce") as opened:
         yield opened
-        assert opened.complaints == []
+
+
+@pytest.fixture
+def tab(phone: Tab) -> Iterator[Tab]:
+    """The page at its start view, with nothing open."""
+    phone.run("window.recon.ui.close(), window.recon.navigation.home(0)")
+    phone.rest()
+    yield phone
+    assert phone.complaints == []
 
 
 @pytest.fixture
@@ -84,6 +90,14 @@ def target(tab: Tab) -> NDArray[np.float64]:
 def points(tab: Tab) -> int:
     """How many points of measurements are in the picture."""
     return tab.run("document.querySelectorAll('[data-layer=measure] .dot').length")
+
+
+def measure(tab: Tab) -> None:
+    """Begin to measure a distance; what was measured before is forgotten."""
+    tab.page.locator("#open-measure").tap()
+    if tab.page.get_by_role("button", name="Delete all").is_visible():
+        tab.page.get_by_role("button", name="Delete all").tap()
+    tab.page.get_by_role("button", name="Distance", exact=True).tap()
 
 
 def test_one_finger_turns_round_the_place(tab: Tab, fingers: Fingers) -> None:
@@ -135,10 +149,7 @@ def test_a_finger_lifted_from_a_pinch_does_not_throw_the_view(tab: Tab, fingers:
 
 
 def test_taps_place_points_and_drags_do_not(tab: Tab, fingers: Fingers) -> None:
-    tab.page.locator("#open-measure").tap() if tab.page.locator("#open-measure").is_visible() else tab.run(
-        "window.recon.ui.open('measure')"
-    )
-    tab.page.get_by_role("button", name="Distance", exact=True).tap()
+    measure(tab)
     assert tab.page.locator("#panel-measure").is_hidden(), "the panel makes room"
     before = eye(tab)
     fingers.drag([(200, 400)], [(280, 430)])
@@ -159,8 +170,7 @@ def test_taps_place_points_and_drags_do_not(tab: Tab, fingers: Fingers) -> None:
 
 
 def test_a_finger_that_rests_places_under_the_magnifier(tab: Tab, fingers: Fingers) -> None:
-    tab.run("window.recon.ui.open('measure')")
-    tab.page.get_by_role("button", name="Distance", exact=True).tap()
+    measure(tab)
     before = eye(tab)
     fingers.send("touchStart", [(180, 420)])
     tab.page.locator(".loupe").wait_for(state="visible")
@@ -173,6 +183,7 @@ def test_a_finger_that_rests_places_under_the_magnifier(tab: Tab, fingers: Finge
     fingers.drag([(200, 300)], [(280, 300)])
     tab.rest()
     assert np.linalg.norm(eye(tab) - before) > 0.1, "and turns again afterwards"
+    tab.page.get_by_role("button", name="Done").tap()
 
 
 def test_a_double_tap_flies_there(tab: Tab, fingers: Fingers) -> None:

@@ -157,9 +157,8 @@ class Capture {
     canvas.addEventListener("pointermove", ({ clientX, clientY, buttons }) => {
       if (buttons !== 0 || !this.frustums.lines.visible) return;
       const index = this.under(clientX, clientY);
-      if (!this.frustums.mark(index)) return;
-      canvas.style.cursor = index === null ? "" : "pointer";
-      this.page.stage.invalidate();
+      if (index !== null) canvas.style.cursor = "pointer"; // tools take it back with the next move
+      if (this.frustums.mark(index)) this.page.stage.invalidate();
     });
   }
   /** The camera whose pyramid lies under a point of the window. */

@@ -12,7 +12,7 @@ import { copyText, download } from "./store";
 export class MeasurePanel {
   private readonly kinds = new Map<Kind, HTMLButtonElement>();
   private readonly list = element("ol", { class: "list", "aria-label": "Measurements" });
-  private readonly empty = hint("Choose what to measure, then click or tap in the picture. Hold a finger down for a magnifier. With the keyboard, move the view under the crosshair and press Enter.");
+  private readonly empty = hint("Choose what to measure, then click or tap in the picture. Hold a finger down for a magnifier. With the keyboard, move the view under the crosshair (arrows, W A S D) and press Enter.");
   private readonly after = element("div", { class: "stack" });
   private readonly scale = element("div", { class: "stack" });
 

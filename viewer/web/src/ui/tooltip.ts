@@ -11,6 +11,7 @@ export function startTooltips(root: HTMLElement): void {
   const tip = element("div", { class: "tip", "aria-hidden": "true", hidden: "" }, label, key);
   root.append(tip);
   let timer = 0;
+  let tabbed = false;
   const hide = () => {
     window.clearTimeout(timer);
     tip.hidden = true;
@@ -31,13 +32,20 @@ export function startTooltips(root: HTMLElement): void {
     hide();
     if (target) timer = window.setTimeout(() => show(target), DELAY_MS);
   });
-  root.addEventListener("pointerdown", hide, true);
+  root.addEventListener("pointerdown", () => ((tabbed = false), hide()), true);
   root.addEventListener("focusin", (event) => {
     const target = owner(event);
-    if (target?.matches(":focus-visible")) show(target);
+    if (tabbed && target?.matches(":focus-visible")) show(target);
   });
   root.addEventListener("focusout", hide);
-  window.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  window.addEventListener(
+    "keydown",
+    (event) => {
+      tabbed = event.key === "Tab"; // a panel that opens puts the focus somewhere too
+      if (event.key === "Escape") hide();
+    },
+    true,
+  );
 }
 
 /** Beside the element on the side that has room: left of what stands at the right edge, else above. */
