@@ -167,18 +167,29 @@ def _range(origin, direction, frame, ray, enter, leave):
 
 
 @helper
-def _look(origin, direction, frame, occupancy, ray, at):
-    """(whether the cell at distance `at` is occupied, the distance at which the ray leaves that cell)."""
-    place, leave = 0, math.inf
+def _in_cells(origin, direction, frame, ray, line):
+    """The ray in units of cells into line: start and slope by axis, and one over the slope, or NaN where it is 0."""
     for axis in range(3):
-        o, d = float(origin[3 * ray + axis]), float(direction[3 * ray + axis])
-        low, size = frame[axis], frame[6 + axis]
-        scale = size / (frame[3 + axis] - low)
-        cell = min(max(math.floor((o + at * d - low) * scale), 0.0), size - 1)
-        place = place * int(size) + int(cell)
-        if d != 0:
-            leave = min(leave, (low + (cell + (1.0 if d > 0 else 0.0)) / scale - o) / d)
-    return occupancy[place] != 0, leave
+        scale = frame[6 + axis] / (frame[3 + axis] - frame[axis])
+        slope = float(direction[3 * ray + axis]) * scale
+        line[axis] = (float(origin[3 * ray + axis]) - frame[axis]) * scale
+        line[3 + axis] = slope
+        line[6 + axis] = 1 / slope if slope != 0 else math.nan
+
+
+@helper
+def _look(line, frame, occupancy, at):
+    """(whether the cell at distance `at` is occupied, else the distance at which the ray leaves that cell)."""
+    x = min(max(np.floor(line[0] + at * line[3]), 0.0), frame[6] - 1)
+    y = min(max(np.floor(line[1] + at * line[4]), 0.0), frame[7] - 1)
+    z = min(max(np.floor(line[2] + at * line[5]), 0.0), frame[8] - 1)
+    if occupancy[(np.int64(x) * np.int64(frame[7]) + np.int64(y)) * np.int64(frame[8]) + np.int64(z)] != 0:
+        return True, at
+    leave = math.inf
+    for axis, cell in enumerate((x, y, z)):
+        end = (cell + (1.0 if line[3 + axis] > 0 else 0.0) - line[axis]) * line[6 + axis]
+        leave = end if end < leave else leave  # not with NaN
+    return False, leave
 
 
 @kernel
@@ -187,23 +198,23 @@ def march(begin, end, origin, direction, near, far, jitter, occupancy, frame, co
 
     frame: the box's low and high corner, the cells along x, y, z, and the step.
     """
-    step = frame[9]
+    step, line = frame[9], np.empty(9)
     for ray in range(begin, end):
         enter, leave = _range(origin, direction, frame, ray, float(near[ray]), float(far[ray]))
         found = 0
         if leave > enter:  # false with NaN, too
+            _in_cells(origin, direction, frame, ray, line)
             k, steps, offset = 0, math.ceil((leave - enter) / step), float(jitter[ray])
             while k < steps:
                 first = enter + k * step
                 width = min(step, leave - first)
                 at = first + offset * width
-                full, out_at = _look(origin, direction, frame, occupancy, ray, at)
+                full, out_at = _look(line, frame, occupancy, at)
                 k += 1
-                if not full:  # on to the last step that starts to lie beyond this cell, less one for rounding's sake
-                    if out_at < leave:
-                        k = max(k, int((out_at - enter) / step - offset - 1e-6))
-                    else:
+                if not full:  # on to the first sample beyond this cell; the least bit before it, for rounding's sake
+                    if not out_at < leave:
                         break
+                    k = max(k, math.ceil((out_at - enter) / step - offset - 1e-6))
                     continue
                 if not counting:
                     t[start[ray] + found] = at
