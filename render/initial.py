@@ -6,6 +6,7 @@ training photos.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,12 @@ from render.dataset import Level
 MIN_POINTS = 100
 """Fewer sparse points than this count as none."""
 RANDOM_POINTS = 20_000
+BOUNDED_SLACK = 1.15
+"""The ball of a bounded scene, in units of what the median camera sees whole: corners of pictures see a little more."""
+NEAR_BALL, FAR_BALL = 0.05, 100.0
+"""Where rays begin and end without points, in radii of the ball."""
+NEAR_POINTS, FAR_POINTS = 0.5, 2.0
+"""The same in units of the z of nearly the nearest and farthest points."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,16 @@ class SceneSetup:
     seed: int = 0
     device: str = "cpu"
     world: World = field(default_factory=World)
+    center: Sequence[float] = (0.0, 0.0, 0.0)
+    """[3], middle of the scene's ball, world: what the cameras look at."""
+    radius: float = 1.0
+    """Of the ball, world units: it holds the subject, and of a bounded scene everything."""
+    bounded: bool = False
+    """Whether nothing lies outside of the ball: objects that were photographed with mattes."""
+    ray_near: float = 0.01
+    """Distance from a camera at which its rays begin, world units."""
+    ray_far: float = 100.0
+    """Distance at which they end, world units."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +114,68 @@ def common_ball(cameras: Cameras) -> tuple[Array, float]:
     radius that the median camera sees whole. Parallel axes have no such point: then the ball lies ahead by the cameras'
     spread."""
     centers, axes = cameras.centers, cameras.world_from_cam[:, :3, 2]
-    normal = np.eye(3) - axes[:, :, None] * axes[:, None]
+    normal = _across(axes)
     total = normal.sum(0)
     spread = float(np.linalg.norm(centers - centers.mean(0), axis=1).max()) or 1.0
-    if np.linalg.eigvalsh(total)[0] > 1e-3 * len(cameras):
+    if _aimed(cameras):
         focus = np.linalg.solve(total, np.einsum("nij,nj->i", normal, centers))
     else:
         focus = centers.mean(0) + 2 * spread * axes.mean(0)
     distance = np.linalg.norm(centers - focus, axis=1)
     half = 0.5 * cameras.size.min(1) / cameras.K[:, 0, 0]
     return focus, float(np.median(distance * half / np.sqrt(1 + half**2))) or spread
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where the rays of a scene run: the fields of the same names in SceneSetup."""
+
+    center: tuple[float, float, float]
+    radius: float
+    bounded: bool
+    ray_near: float
+    ray_far: float
+
+
+def surroundings(cameras: Cameras, xyz: Array, bounded: bool) -> Surroundings:
+    """The scene's ball and the reach of rays from what the cameras look at and the points measured in it, [P, 3].
+
+    The ball is around the point nearest to all optical axes; where these are as good as parallel, around the points. That
+    of a bounded scene is as large as the cameras see whole (BOUNDED_SLACK), that of another reaches to the median camera.
+    Rays begin before the nearest points, and end behind the farthest.
+    """
+    center, seen = common_ball(cameras)
+    if len(xyz) and not _aimed(cameras):
+        center = np.median(xyz, axis=0)
+    away = np.linalg.norm(cameras.centers - center, axis=1)
+    radius = BOUNDED_SLACK * seen if bounded else float(np.median(away)) or seen
+    near, far = NEAR_BALL * radius, FAR_BALL * radius
+    z = np.concatenate([z for _, z in _in_views(cameras, xyz)]) if len(xyz) else np.zeros(0)
+    if len(z):
+        near = min(NEAR_POINTS * float(np.percentile(z, 0.5)), radius)
+        far = max(FAR_POINTS * float(np.percentile(z, 99.5)), 4 * radius)
+    far = max(far, float(away.max()) + 2 * radius)
+    return Surroundings((float(center[0]), float(center[1]), float(center[2])), radius, bounded, near, far)
+
+
+def _in_views(cameras: Cameras, xyz: Array) -> Iterator[tuple[int, Array]]:
+    """(camera, z [M]) of the points [P, 3] that each camera has in its picture, for cameras that have some."""
+    for i in range(len(cameras)):
+        pixels, z = (a[0] for a in cameras[i].project(xyz))
+        inside = (z > 0) & ((pixels >= 0) & (pixels < cameras.size[i])).all(-1)
+        if inside.any():
+            yield i, z[inside]
+
+
+def _across(axes: Array) -> Array:
+    """f64[N, 3, 3]: what each projection along an axis leaves."""
+    return np.eye(3) - axes[:, :, None] * axes[:, None]
+
+
+def _aimed(cameras: Cameras) -> bool:
+    """Whether the optical axes have a point that is nearest to all: they are not as good as parallel."""
+    total = _across(cameras.world_from_cam[:, :3, 2]).sum(0)
+    return bool(np.linalg.eigvalsh(total)[0] > 1e-3 * len(cameras))
 
 
 def scene_extent(cameras: Cameras) -> float:
@@ -121,12 +190,7 @@ def view_width(cameras: Cameras, xyz: Array) -> float:
 
     Without points in view: at the cameras' common point, see common_ball().
     """
-    widths = []
-    for i in range(len(cameras)):
-        pixels, z = (a[0] for a in cameras[i].project(xyz))
-        inside = (z > 0) & ((pixels >= 0) & (pixels < cameras.size[i])).all(-1)
-        if inside.any():
-            widths.append(float(np.median(z[inside])) * cameras.size[i].max() / cameras.K[i, 0, 0])
+    widths = [float(np.median(z)) * cameras.size[i].max() / cameras.K[i, 0, 0] for i, z in _in_views(cameras, xyz)]
     return float(np.median(widths)) if widths else 2 * common_ball(cameras)[1]
 
 

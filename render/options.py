@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from recon.errors import InputError
-from render.scenes import SCENES
+from render.scenes import SCENES, config_of
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -16,7 +16,8 @@ class TrainOptions:
     """How long, how large, and which of the parts of training are on."""
 
     scene: str = "gs"
-    """Representation, a name in SCENES. gs: static Gaussian splats. flat: the same, flat and drawn onto surfaces, for meshes."""
+    """Representation, a name in SCENES. gs: static Gaussian splats. flat: the same, flat and drawn onto surfaces, for meshes.
+    nerf, mip360: radiance fields, networks instead of splats, for comparison."""
     minutes: float | None = 5.0
     """Wall time of the training loop, resumed time counted in; every schedule fits itself to it. Not used when --steps
     is given."""
@@ -51,6 +52,12 @@ class TrainOptions:
     0: depth maps are not used."""
 
 
+NEED_PHOTOS = ("exposure", "refine_poses", "depth_weight")
+"""Options that a scene cannot follow that is trained on single rays."""
+NEED_SPLATS = ("splats", "sh_degree", "antialiased", "densify")
+"""Options that mean nothing without splats."""
+
+
 def check_options(options: TrainOptions) -> None:
     """Raises InputError for values that training cannot work with."""
     if options.scene not in SCENES:
@@ -67,6 +74,25 @@ def check_options(options: TrainOptions) -> None:
         raise InputError(f"--depth-weight {options.depth_weight:g} cannot be used: expected 0 (off) or more.")
     if options.sh_degree > 3:
         raise InputError(f"--sh-degree {options.sh_degree} is too high: expected 0 to 3.")
+    asked = any(getattr(options, name) for name in NEED_PHOTOS)
+    if asked and getattr(config_of(options.scene), "by_rays", False):
+        check_for_field(options)
+
+
+def check_for_field(options: TrainOptions) -> None:
+    """Raises InputError for what a scene that is trained on single rays, not on whole photos, cannot follow."""
+    for name in NEED_PHOTOS:
+        if getattr(options, name):
+            raise InputError(
+                f"--{name.replace('_', '-')} needs whole photos, and --scene {options.scene} is trained on single rays of all of "
+                "them. Leave it out, or train --scene gs."
+            )
+
+
+def left_out_by_field(options: TrainOptions) -> list[str]:
+    """Flags of options that were changed and mean nothing to a scene without splats."""
+    plain = TrainOptions()
+    return [f"--{n.replace('_', '-')}" for n in NEED_SPLATS if getattr(options, n) != getattr(plain, n)]
 
 
 def train_needs(options: TrainOptions) -> tuple[str, ...]:

@@ -67,6 +67,11 @@ class Parameters:
     """Most rows that the columns will ever have."""
     row_grads: RowGrads | None = None
     """Where a backward pass leaves the gradients of the visible rows; None: gradients are in each tensor's `grad`."""
+    adam: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """(beta1, beta2, eps) of Adam by the name of a shared tensor, where they are not the usual ones."""
+    lazy: frozenset[str] = frozenset()
+    """Names of shared tensors whose entries stay as they are, moments and all, where their gradient is exactly 0: hash tables,
+    of which a step touches few entries."""
     penalize: Callable[[RowGrads], None] | None = None
     """Adds the gradients of row-wise regularisers to those of the visible rows, after the backward pass."""
 

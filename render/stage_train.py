@@ -36,10 +36,11 @@ from render.initial import (
     random_points,
     scene_extent,
     spacing,
+    surroundings,
     training_points,
     view_width,
 )
-from render.options import TrainOptions, check_options
+from render.options import TrainOptions, check_options, left_out_by_field
 from render.scene import SplatScene, TrainEvent
 from render.scene_file import read_npz, read_refined, read_scene, save_scene
 from render.scenes import config_of
@@ -75,6 +76,8 @@ def train_stage(
     init = initial_scene(reconstruction, dataset, options, depth)
     run = prepare(config_of(options.scene)(), init, dataset, options, depth=depth)
     run.scene.info = {"scene": options.scene, "background": (0.0, 0.0, 0.0)}
+    if not run.scene.parameters().per_splat and (unused := left_out_by_field(options)):
+        job.warn(f"{', '.join(unused)}: --scene {options.scene} has no splats, so this changes nothing")
     watcher = _Watcher(run, job, _fingerprint(options, dataset, depth))
     watcher.resume()
     with job.task("training", total=1.0) as task, _interruptible() as interrupted:
@@ -156,6 +159,7 @@ def initial_scene(
         seed=options.seed,
         device=pick_device(options.device),
         world=model.world,
+        **dataclasses.asdict(surroundings(dataset.cameras, xyz if measured >= MIN_POINTS else xyz[:0], dataset.matte)),
     )
     return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup, guessed)
 
@@ -219,7 +223,7 @@ class _Watcher:
             "seconds": round(event.seconds, 3),
             "step": event.step,
             "loss": round(event.loss, 6),
-            "splats": event.splats,
+            **({"splats": event.splats} if event.splats else {}),
             "long_side": event.long_side,
             "psnr": round(training_psnr(self._run, self._views, scale), 3),
         }
@@ -228,6 +232,8 @@ class _Watcher:
 
     def _preview(self, event: TrainEvent) -> None:
         columns = self._run.scene.parameters().per_splat
+        if not columns:  # a field is shown when it is finished: drawing it takes the time of many steps
+            return
         arrays = {name: column.detach().cpu().numpy() for name, column in columns.items()}
         world = json.dumps(self._run.scene.setup.world.to_json())
         save_npz(self._job.folder / "preview.npz", step=event.step, world=world, **arrays)
@@ -238,7 +244,7 @@ def _finish(run: Training, job: Job) -> SplatScene:
     scene: Any = run.scene
     scene.finish()
     scene.info |= {
-        "splats": len(scene.at()),
+        "splats": len(scene.at()) if hasattr(scene, "at") else None,
         "steps": run.pace.step,
         "long_side": int(run.dataset.cameras.size.max()),
     }
@@ -278,7 +284,8 @@ def _fingerprint(options: TrainOptions, dataset: Dataset, depth: DepthTargets | 
 
 
 def _line(event: TrainEvent) -> str:
-    return f"step {event.step}, {event.long_side} px, {event.splats} splats, loss {event.loss:.4f}"
+    splats = f"{event.splats} splats, " if event.splats else ""
+    return f"step {event.step}, {event.long_side} px, {splats}loss {event.loss:.4f}"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The training loop, one for every representation: a generator of TrainEvents over a Training.
 
 A step: pick a photo, render its camera, compare through the photo's exposure, go back, update, let the scene densify.
+Of a scene that has render_rays(), a step is as many random pixels of all photos as its `rays_per_step` says.
 All schedules are functions of progress in 0..1 (pace.py). Counting steps, the same seed, machine and number of threads
 give the same bits.
 """
@@ -23,11 +24,12 @@ from render.dataset import Dataset, Level
 from render.depth_loss import DepthTargets
 from render.exposure import Exposure
 from render.initial import SceneInit
-from render.losses import photometric
+from render.losses import photometric, ray_loss
 from render.optimize import Optimizer
-from render.options import TrainOptions
+from render.options import TrainOptions, check_for_field
 from render.pace import Pace
 from render.poses import Poses
+from render.rays import sample_batch
 from render.scene import Scene, TrainEvent
 
 SCALES = ((0.0, 0.25), (0.15, 0.5), (0.4, 1.0))
@@ -133,8 +135,11 @@ def prepare(
     """A run at its first step. `config` is a representation's (it has build()); `dataset` holds the scales of
     resolution_plan(), `depth` the maps of its photos."""
     scene = config.build(init)
+    by_rays = hasattr(scene, "render_rays")
+    if by_rays:
+        check_for_field(options)
     plan = resolution_plan(int(dataset.cameras.size.max()), options.coarse_to_fine in ("both", "resolution"))
-    cost = {scale: STEP_COST + (1 - STEP_COST) * scale**2 for _, scale in plan}
+    cost = {scale: 1.0 if by_rays else STEP_COST + (1 - STEP_COST) * scale**2 for _, scale in plan}
     seconds = None if options.minutes is None else 60 * options.minutes
     return Training(
         scene=scene,
@@ -155,16 +160,17 @@ def prepare(
 
 def train(run: Training) -> Iterator[TrainEvent]:
     """Train to the end of the run's pace; one event a step, and one of kind "end"."""
-    with _one_torch_thread(run.device):
+    with _torch_threads(run.device, getattr(run.scene, "torch_threads", 1)):
         yield from _train(run)
 
 
 @contextlib.contextmanager
-def _one_torch_thread(device: str) -> Iterator[None]:
-    """On the CPU the kernels bring their own threads; torch's would spin between its small operations and cost several
-    times the work itself (97 instead of 19 CPU ms a step on two cores)."""
+def _torch_threads(device: str, wanted: int | None) -> Iterator[None]:
+    """As many threads of torch's as the scene wants; None: as there are. One, where it says nothing: on the CPU the kernels
+    bring their own threads, and torch's would spin between its small operations and cost several times the work itself (97
+    instead of 19 CPU ms a step on two cores)."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1 if device == "cpu" else threads)
+    torch.set_num_threads(threads if device != "cpu" or wanted is None else min(wanted, threads))
     try:
         yield
     finally:
@@ -173,11 +179,12 @@ def _one_torch_thread(device: str) -> Iterator[None]:
 
 def _train(run: Training) -> Iterator[TrainEvent]:
     run.pace.start()
+    step = _ray_step if hasattr(run.scene, "render_rays") else _step
     while not run.pace.over:
         scale = scale_at(run.scales, run.pace.progress)
         if not run.realised or run.realised[-1]["scale"] != scale:
             run.realised.append({"scale": scale, "step": run.pace.step, "seconds": run.pace.spent})
-        edited = _step(run, run.dataset.levels[scale])
+        edited = step(run, run.dataset.levels[scale])
         run.pace.tick()
         yield _event(run, "densify" if edited else "step", scale)
     yield _event(run, "end", 1.0)
@@ -221,6 +228,32 @@ def _step(run: Training, level: Level) -> bool:
     return run.scene.after_step(run.pace.step + 1, progress)
 
 
+def _ray_step(run: Training, level: Level) -> bool:
+    """Random pixels of all photos, each over a colour of its own where photos have mattes."""
+    scene: Any = run.scene
+    progress = run.pace.progress
+    rates = scene.schedule(progress)
+    batch = sample_batch(level, run.rng, scene.rays_per_step, scene.setup)
+    behind = np.zeros((len(batch.rays), 3), np.float32)
+    if run.random_background:
+        behind = run.rng.random((len(batch.rays), 3), np.float32)
+    target = torch.from_numpy(batch.over(behind)).to(run.device)
+    seen = scene.render_rays(batch.rays.to(run.device), torch.from_numpy(behind).to(run.device))
+    loss = ray_loss(scene.ray_loss, seen.rgb, target)
+    _note_loss(run, float(loss.detach()))
+    for rgb in seen.others:
+        loss = loss + ray_loss(scene.ray_loss, rgb, target)
+    if seen.penalty is not None:
+        loss = loss + seen.penalty
+    loss.backward()
+    run.optimizer.step(rates)
+    return scene.after_step(run.pace.step + 1, progress)
+
+
+def _note_loss(run: Training, loss: float) -> None:
+    run.loss = loss if run.pace.step == 0 else run.loss + SMOOTHING * (loss - run.loss)
+
+
 def _loss(run: Training, index: int, rgb: Tensor, target: Tensor, mask: Tensor | None, rate: float) -> Tensor:
     """d loss / d rgb [H, W, 3] through the photo's exposure, which takes a step of its own."""
     with torch.no_grad():
@@ -228,7 +261,7 @@ def _loss(run: Training, index: int, rgb: Tensor, target: Tensor, mask: Tensor |
         loss, d_rgb, _, _ = photometric(exposed, target, mask)
         if run.exposure is not None:
             d_rgb = run.exposure.backward(index, rgb, d_rgb, rate)
-    run.loss = loss if run.pace.step == 0 else run.loss + SMOOTHING * (loss - run.loss)
+    _note_loss(run, loss)
     return d_rgb
 
 

@@ -12,6 +12,7 @@ from recon.kernels.jit import cache_folder
 from render.kernels.adam import row_adam
 from render.kernels.agreement import penalties
 from render.kernels.depth import depth_pulls
+from render.kernels.lazy_adam import lazy_adam
 from render.kernels.ssim import photometric
 from render.rasterize import RowGrads, rasterize
 from render.splats import Splats
@@ -67,3 +68,4 @@ def _run_all() -> None:
     depth_pulls(rgb[..., 0], rgb[..., 1], None, alpha, alpha, (none, none), 1.0, (1.0, 1.0, 1.0))
     count = torch.zeros(20, dtype=torch.int32)
     row_adam(columns, first, second, sink.grads, sink.rows, count, dict.fromkeys(columns, 0.0))
+    lazy_adam(*(torch.zeros(4) for _ in range(4)), 0.9, 0.99, 0.0, 1.0, 1e-15)

@@ -6,7 +6,12 @@ from typing import Any
 
 from recon.stages import resolve
 
-SCENES = {"gs": "render.scenes.gs:GsConfig", "flat": "render.scenes.flat:FlatConfig"}
+SCENES = {
+    "gs": "render.scenes.gs:GsConfig",
+    "flat": "render.scenes.flat:FlatConfig",
+    "nerf": "render.scenes.nerf:NerfConfig",
+    "mip360": "render.scenes.mip360:Mip360Config",
+}
 """"module:class" of the config; strings, so that reading the names imports nothing."""
 
 
