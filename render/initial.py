@@ -48,6 +48,10 @@ class SceneSetup:
     seed: int = 0
     device: str = "cpu"
     world: World = field(default_factory=World)
+    times: tuple[float, float] | None = None
+    """Of the first and the last photo, held-out ones counted in, seconds; None where they tell none."""
+    fps: float = 0.0
+    """Moments a second at which there are photos; 0 where they tell no times."""
     center: Sequence[float] = (0.0, 0.0, 0.0)
     """[3], middle of the scene's ball, world: what the cameras look at."""
     radius: float = 1.0
@@ -192,6 +196,15 @@ def view_width(cameras: Cameras, xyz: Array) -> float:
     """
     widths = [float(np.median(z)) * cameras.size[i].max() / cameras.K[i, 0, 0] for i, z in _in_views(cameras, xyz)]
     return float(np.median(widths)) if widths else 2 * common_ball(cameras)[1]
+
+
+def timeline(time: Array | None) -> tuple[tuple[float, float] | None, float]:
+    """(first, last) of photos' times f64[N], and how many moments a second they stand for; None and 0 without times."""
+    if time is None or len(time) == 0:
+        return None, 0.0
+    moments = np.unique(time)
+    steps = np.diff(moments)
+    return (float(moments[0]), float(moments[-1])), 1 / float(np.median(steps)) if len(steps) else 0.0
 
 
 def spacing(xyz: Array, floor: float) -> NDArray[np.float32]:

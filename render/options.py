@@ -17,7 +17,7 @@ class TrainOptions:
 
     scene: str = "gs"
     """Representation, a name in SCENES. gs: static Gaussian splats. flat: the same, flat and drawn onto surfaces, for meshes.
-    nerf, mip360: radiance fields, networks instead of splats, for comparison."""
+    nerf, mip360, ngp, kplanes: radiance fields, networks and grids instead of splats; kplanes follows photos' times."""
     minutes: float | None = 5.0
     """Wall time of the training loop, resumed time counted in; every schedule fits itself to it. Not used when --steps
     is given."""

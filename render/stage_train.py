@@ -37,6 +37,7 @@ from render.initial import (
     scene_extent,
     spacing,
     surroundings,
+    timeline,
     training_points,
     view_width,
 )
@@ -148,6 +149,7 @@ def initial_scene(
     if guessed:
         xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
     extent = view_width(dataset.cameras, xyz[:measured] if measured >= MIN_POINTS else xyz)
+    times, fps = timeline(model.cameras.time)
     setup = SceneSetup(
         extent=extent,
         near=0.01 * scene_extent(dataset.cameras),
@@ -159,6 +161,8 @@ def initial_scene(
         seed=options.seed,
         device=pick_device(options.device),
         world=model.world,
+        times=times,
+        fps=fps,
         **dataclasses.asdict(surroundings(dataset.cameras, xyz if measured >= MIN_POINTS else xyz[:0], dataset.matte)),
     )
     return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup, guessed)

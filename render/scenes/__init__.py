@@ -10,6 +10,8 @@ SCENES = {
     "gs": "render.scenes.gs:GsConfig",
     "flat": "render.scenes.flat:FlatConfig",
     "nerf": "render.scenes.nerf:NerfConfig",
+    "ngp": "render.scenes.ngp:NgpConfig",
+    "kplanes": "render.scenes.kplanes:KplanesConfig",
     "mip360": "render.scenes.mip360:Mip360Config",
 }
 """"module:class" of the config; strings, so that reading the names imports nothing."""
