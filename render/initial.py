@@ -41,6 +41,10 @@ class SceneSetup:
     seed: int = 0
     device: str = "cpu"
     world: World = field(default_factory=World)
+    times: tuple[float, float] | None = None
+    """Of the first and the last photo, held-out ones counted in, seconds; None where they tell none."""
+    fps: float = 0.0
+    """Moments a second at which there are photos; 0 where they tell no times."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class SceneInit:
     setup: SceneSetup
     guessed: bool = False
     """The points are random ones, not measured."""
+    volume: tuple[Array, float] | None = None
+    """Centre f64[3] and radius of the ball that the training cameras share; None where nobody asked."""
 
 
 def training_points(model: SparseModel, train: NDArray[np.bool_], level: Level, rows: NDArray) -> tuple[Array, NDArray]:
@@ -84,8 +90,12 @@ def random_points(cameras: Cameras, amount: int, seed: int) -> tuple[Array, NDAr
 
     The volume is a ball around the point nearest to all optical axes, as large as keeps it in every camera's view.
     """
+    return ball_points(*common_ball(cameras), amount, seed)
+
+
+def ball_points(center: Array, radius: float, amount: int, seed: int) -> tuple[Array, NDArray[np.float32]]:
+    """Points f64[amount, 3] spread evenly in a ball, with random colours f32[amount, 3]."""
     rng = np.random.default_rng(seed)
-    center, radius = common_ball(cameras)
     direction = rng.normal(size=(amount, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     xyz = center + direction * radius * rng.random((amount, 1)) ** (1 / 3)
@@ -128,6 +138,15 @@ def view_width(cameras: Cameras, xyz: Array) -> float:
         if inside.any():
             widths.append(float(np.median(z[inside])) * cameras.size[i].max() / cameras.K[i, 0, 0])
     return float(np.median(widths)) if widths else 2 * common_ball(cameras)[1]
+
+
+def timeline(time: Array | None) -> tuple[tuple[float, float] | None, float]:
+    """(first, last) of photos' times f64[N], and how many moments a second they stand for; None and 0 without times."""
+    if time is None or len(time) == 0:
+        return None, 0.0
+    moments = np.unique(time)
+    steps = np.diff(moments)
+    return (float(moments[0]), float(moments[-1])), 1 / float(np.median(steps)) if len(steps) else 0.0
 
 
 def spacing(xyz: Array, floor: float) -> NDArray[np.float32]:

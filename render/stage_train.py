@@ -33,9 +33,11 @@ from render.initial import (
     RANDOM_POINTS,
     SceneInit,
     SceneSetup,
+    common_ball,
     random_points,
     scene_extent,
     spacing,
+    timeline,
     training_points,
     view_width,
 )
@@ -144,6 +146,7 @@ def initial_scene(
     guessed = len(xyz) < MIN_POINTS
     if guessed:
         xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
+    times, fps = timeline(model.cameras.time)
     extent = view_width(dataset.cameras, xyz[:measured] if measured >= MIN_POINTS else xyz)
     setup = SceneSetup(
         extent=extent,
@@ -156,8 +159,11 @@ def initial_scene(
         seed=options.seed,
         device=pick_device(options.device),
         world=model.world,
+        times=times,
+        fps=fps,
     )
-    return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup, guessed)
+    volume = common_ball(dataset.cameras)
+    return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup, guessed, volume)
 
 
 class _Watcher:

@@ -6,7 +6,12 @@ from typing import Any
 
 from recon.stages import resolve
 
-SCENES = {"gs": "render.scenes.gs:GsConfig", "flat": "render.scenes.flat:FlatConfig"}
+SCENES = {
+    "gs": "render.scenes.gs:GsConfig",
+    "flat": "render.scenes.flat:FlatConfig",
+    "gs4d": "render.scenes.gs4d:Gs4dConfig",
+    "gs_nodes": "render.scenes.gs_nodes:NodesConfig",
+}
 """"module:class" of the config; strings, so that reading the names imports nothing."""
 
 
