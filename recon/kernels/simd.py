@@ -150,6 +150,7 @@ def _register_bitwise(symbol: Any, emit: str) -> None:
 
 _register_bitwise(operator.and_, "and_")
 _register_bitwise(operator.or_, "or_")
+_register_bitwise(operator.xor, "xor")
 
 
 @_global(operator.invert)

@@ -26,7 +26,7 @@ from recon.kernels.simd import (
 )
 
 
-def _data(context: Any, builder: Builder, kind: Any, array: Value) -> Value:
+def data_of(context: Any, builder: Builder, kind: Any, array: Value) -> Value:
     """The address of the first element of an array, or of what pointer() gave."""
     if isinstance(kind, types.CPointer):
         return array
@@ -34,7 +34,7 @@ def _data(context: Any, builder: Builder, kind: Any, array: Value) -> Value:
 
 
 def _pointer(context: Any, builder: Builder, kind: Any, array: Value, index: Value, lanes: int) -> Value:
-    data = _data(context, builder, kind, array)
+    data = data_of(context, builder, kind, array)
     return builder.bitcast(builder.gep(data, [index]), ir.VectorType(IR_ELEMENT[kind.dtype], lanes).as_pointer())
 
 
@@ -74,7 +74,7 @@ def peek(typing: Any, array: Any, index: Any) -> Any:
     """
 
     def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
-        data = _data(context, builder, sig.args[0], args[0])
+        data = data_of(context, builder, sig.args[0], args[0])
         return builder.load(builder.gep(data, [args[1]]))
 
     return array.dtype(array, types.int64), generate
@@ -335,7 +335,7 @@ def gather(typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Builder, sig: Any, args: Any) -> Value:
         wide_registers(builder)
-        data = _data(context, builder, sig.args[0], args[0])
+        data = data_of(context, builder, sig.args[0], args[0])
         kind, addresses = _vector_of(IR_ELEMENT[array.dtype]), _vector_of(ir.IntType(64))
         base = broadcast(builder, builder.ptrtoint(data, ir.IntType(64)))
         shift = ir.Constant(addresses, [2] * LANES)
