@@ -34,10 +34,14 @@ POINTS = 1500
 """Sparse points of a capture, about; each is started from one photo."""
 
 
+WAVES = ((0.3, 3.0), (0.22, 0.9), (0.2, 0.8))
+"""Shortest and longest wave of each body's texture, metres."""
+
+
 @functools.cache
 def _waves(seed: int, count: int = 24) -> tuple[Array, Array, Array]:
     rng = np.random.default_rng(seed)
-    length = np.geomspace(0.14, 1.2, count)
+    length = np.geomspace(*WAVES[seed], count)
     wave = rng.normal(size=(count, 3))
     wave *= 2 * np.pi / length[:, None] / np.linalg.norm(wave, axis=1, keepdims=True)
     share = rng.uniform(0.3, 1, (count, 3)) * length[:, None] ** 0.4
@@ -222,7 +226,7 @@ def _render(cameras: Cameras, row: int, time: float) -> tuple[NDArray, Array, ND
 
 
 def _scene(
-    names: list[str], poses: Array, camera: Array, frame: Array, fps: float, size: tuple[int, int]
+    names: list[str], poses: Array, camera: NDArray, frame: NDArray, fps: float, size: tuple[int, int]
 ) -> MovingScene:
     n = len(names)
     k = np.array([[0.95 * size[0], 0, size[0] / 2], [0, 0.95 * size[0], size[1] / 2], [0, 0, 1]])
