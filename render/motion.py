@@ -14,6 +14,7 @@ A splat with moves = 0 stands still, by definition and in training too: leaving 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,17 +45,17 @@ class MotionConfig(GsConfig):
     """Progress at which motion begins: up to there the scene is trained as if nothing moved."""
     scatter: float = 0.25
     """Random points in the volume that the cameras share, relative to the measured ones; 0: none."""
-    gate: float = 2e-3
+    gate: float = 5e-3
     """Weight of the mean gate of the visible splats that move: those whose motion brings nothing come to a stand; 0: all move."""
-    gate_from: float = 0.35
+    gate_from: float = 0.2
     """Progress from which on gates are learned; before, all are open."""
     lr_moves: float = 0.02
     """Of the gates."""
     rest: float = 0.0
     """Weight of the mean length of the visible splats' shifts, in units of the extent; costs where things do move."""
-    settle: float = 1e-3
+    settle: float = 2e-3
     """Splats whose path is shorter than this, in units of the extent, stand still from then on; 0: none does."""
-    settle_from: float = 0.5
+    settle_from: float = 0.3
     """Progress from which on they do."""
     every: int = 4
     """Steps between those whose loss holds the terms of the motion, which then weigh as many times more."""
@@ -167,7 +168,7 @@ class MovingScene(GsScene):
         if len(rows):
             rest = [columns[name][rows] for name in MOVED]
             motion = self._motion(rows, rest[0], columns["moves"][rows], self.share(time))
-            for name, column in zip(MOVED, moved(*rest, *motion), strict=True):
+            for name, column in zip(MOVED, moved(rest, motion), strict=True):
                 columns[name] = columns[name].index_copy(0, rows, column)
         return self._splats(columns)
 
@@ -199,8 +200,8 @@ class MovingScene(GsScene):
         s = self.share(time)
         rest = [columns[name].detach()[rows].requires_grad_() for name in MOVED]
         gate = columns["moves"].detach()[rows].requires_grad_()
-        motion = self._motion(rows, rest[0], gate, s) if len(rows) else ()
-        placed = moved(*rest, *motion) if motion else tuple(rest)
+        motion = self._motion(rows, rest[0], gate, s) if len(rows) else None
+        placed = moved(rest, motion) if motion else tuple(rest)
         for name, column in zip(MOVED, placed, strict=True):
             columns[name] = columns[name].detach().index_copy(0, rows, column.detach()).requires_grad_()
         self._drawn = _Drawn(s, rows, rest, gate, motion, placed, {name: columns[name] for name in MOVED})
@@ -266,8 +267,8 @@ class MovingScene(GsScene):
         path = _span(shift) + size * (2 * _span(turn) + _span(stretch))
         still = path < self.config.settle * self.setup.extent
         rest = rows[still]
-        middle = (part.mean(0)[still] for part in (shift, turn, stretch))
-        held = moved(mean[still], columns["log_scale"][rest], columns["quat"][rest], *middle)
+        middle = shift.mean(0)[still], turn.mean(0)[still], stretch.mean(0)[still]
+        held = moved([columns[name].detach()[rest] for name in MOVED], middle)
         for name, column in zip(MOVED, held, strict=True):
             columns[name][rest] = column
         columns["moves"][rest] = 0.0
@@ -281,8 +282,9 @@ class MovingScene(GsScene):
         self._progress, self._step = float(state["when"][0]), int(state["when"][1])
 
 
-def moved(mean: Tensor, log_scale: Tensor, quat: Tensor, shift: Tensor, turn: Tensor, stretch: Tensor) -> Motion:
-    """Columns [M, ...] at rest, moved: the same bits where the motion is zero."""
+def moved(rest: Sequence[Tensor], motion: Motion) -> tuple[Tensor, Tensor, Tensor]:
+    """The columns mean, log_scale and quat [M, ...] at rest, moved: the same bits where the motion is zero."""
+    (mean, log_scale, quat), (shift, turn, stretch) = rest, motion
     turned = quat_product(torch.cat([torch.ones_like(turn[:, :1]), turn], -1), quat)
     return mean + shift, log_scale + stretch, turned
 
@@ -303,8 +305,8 @@ class _Drawn:
     """Leaves [M, ...]: their columns at rest."""
     gate: Tensor
     """Leaf [M]: their gates."""
-    motion: tuple[Tensor, ...]
-    """Shift, turn and stretch [M, 3]; none before anything moves."""
+    motion: Motion | None
+    """None before anything moves."""
     placed: tuple[Tensor, ...]
     """[M, ...], computed from both."""
     columns: dict[str, Tensor]
@@ -315,7 +317,7 @@ class _Drawn:
         their shifts counted in; leave those of the shared tensors in these."""
         row_grads.absorb(self.columns)
         assert row_grads.rows is not None
-        if not self.motion:
+        if self.motion is None:
             return
         slot = torch.full((len(self.columns["mean"]),), -1, device=self.rows.device)
         slot[row_grads.rows] = torch.arange(len(row_grads.rows), device=slot.device)

@@ -16,7 +16,8 @@ class TrainOptions:
     """How long, how large, and which of the parts of training are on."""
 
     scene: str = "gs"
-    """Representation, a name in SCENES. gs: static Gaussian splats. flat: the same, flat and drawn onto surfaces, for meshes."""
+    """Representation, a name in SCENES. gs: static Gaussian splats. flat: the same, flat and drawn onto surfaces, for meshes.
+    gs4d, gs_nodes: splats that move, by a field of planes or carried by nodes; scene.ply then holds those of the start."""
     minutes: float | None = 5.0
     """Wall time of the training loop, resumed time counted in; every schedule fits itself to it. Not used when --steps
     is given."""

@@ -79,7 +79,7 @@ class Gs4dScene(MovingScene):
         low, high = shared["box"]
         place = (2 * (mean - low) / (high - low) - 1).clamp(-1, 1)
         point = torch.cat([place, torch.full_like(place[:, :1], 2 * s - 1)], -1)
-        read = [plane_grid(point, self._planes(level), "multiply") for level in range(len(self.config.cells))]
+        read: list[Tensor] = [plane_grid(point, self._planes(i), "multiply") for i in range(len(self.config.cells))]
         hidden = torch.addmm(shared["network.in_bias"], torch.cat(read, -1), shared["network.in"]).relu()
         out = torch.addmm(shared["network.out_bias"], hidden, shared["network.out"])
         shift, turn, stretch = out.split(3, -1)

@@ -101,15 +101,27 @@ class NodesScene(MovingScene):
 
     def bending(self, s: float) -> Tensor:
         """Mean of |(p_j(s) - p_i(s)) - R_i(s) (p_j - p_i)|^2 over neighbouring nodes, in units of the extent."""
+        i, j = self._pairs().unbind(-1)
+        shift, turn = self.path(s).split(3, -1)
+        edge = (self._parameters.shared["node"][j] - self._parameters.shared["node"][i]) / self.setup.extent
+        return (shift[j] - shift[i] - swung(turn[i], edge)).square().sum(-1).mean()
+
+    @torch.no_grad()
+    def edge_variance(self, moments: int = 9) -> float:
+        """Variance over time of the distances between neighbouring nodes, relative to those at rest; mean over all pairs."""
+        node, (i, j) = self._parameters.shared["node"], self._pairs().unbind(-1)
+        places = [node + self.setup.extent * self.path(k / (moments - 1))[:, :3] for k in range(moments)]
+        lengths = torch.stack([(place[j] - place[i]).norm(dim=-1) for place in places])
+        return float((lengths / (node[j] - node[i]).norm(dim=-1).clamp_min(1e-12)).var(0).mean())
+
+    def _pairs(self) -> Tensor:
+        """i64[E, 2], nodes and their neighbours."""
         if self._edges is None:
             node = self._parameters.shared["node"].detach()
             near = nearest(node, node, 1 + min(NEIGHBOURS, len(node) - 1))[:, 1:]
             start = torch.arange(len(node), device=near.device)[:, None].expand_as(near)
             self._edges = torch.stack([start.reshape(-1), near.reshape(-1)], -1)
-        i, j = self._edges.unbind(-1)
-        shift, turn = self.path(s).split(3, -1)
-        edge = (self._parameters.shared["node"][j] - self._parameters.shared["node"][i]) / self.setup.extent
-        return (shift[j] - shift[i] - swung(turn[i], edge)).square().sum(-1).mean()
+        return self._edges
 
     def _nearest(self) -> Tensor:
         if self._near is None:
