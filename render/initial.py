@@ -77,6 +77,8 @@ class SceneInit:
     setup: SceneSetup
     guessed: bool = False
     """The points are random ones, not measured."""
+    volume: tuple[Array, float] | None = None
+    """Centre f64[3] and radius of the ball that the training cameras share; None where nobody asked."""
 
 
 def training_points(model: SparseModel, train: NDArray[np.bool_], level: Level, rows: NDArray) -> tuple[Array, NDArray]:
@@ -105,8 +107,12 @@ def random_points(cameras: Cameras, amount: int, seed: int) -> tuple[Array, NDAr
 
     The volume is a ball around the point nearest to all optical axes, as large as keeps it in every camera's view.
     """
+    return ball_points(*common_ball(cameras), amount, seed)
+
+
+def ball_points(center: Array, radius: float, amount: int, seed: int) -> tuple[Array, NDArray[np.float32]]:
+    """Points f64[amount, 3] spread evenly in a ball, with random colours f32[amount, 3]."""
     rng = np.random.default_rng(seed)
-    center, radius = common_ball(cameras)
     direction = rng.normal(size=(amount, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     xyz = center + direction * radius * rng.random((amount, 1)) ** (1 / 3)

@@ -17,7 +17,8 @@ class TrainOptions:
 
     scene: str = "gs"
     """Representation, a name in SCENES. gs: static Gaussian splats. flat: the same, flat and drawn onto surfaces, for meshes.
-    nerf, mip360, ngp, kplanes: radiance fields, networks and grids instead of splats; kplanes follows photos' times."""
+    nerf, mip360, ngp, kplanes: radiance fields, networks and grids instead of splats; kplanes follows photos' times.
+    gs4d, gs_nodes: splats that move, by a field of planes or carried by nodes; scene.ply then holds those of the start."""
     minutes: float | None = 5.0
     """Wall time of the training loop, resumed time counted in; every schedule fits itself to it. Not used when --steps
     is given."""

@@ -33,6 +33,7 @@ from render.initial import (
     RANDOM_POINTS,
     SceneInit,
     SceneSetup,
+    common_ball,
     random_points,
     scene_extent,
     spacing,
@@ -148,8 +149,8 @@ def initial_scene(
     guessed = len(xyz) < MIN_POINTS
     if guessed:
         xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
-    extent = view_width(dataset.cameras, xyz[:measured] if measured >= MIN_POINTS else xyz)
     times, fps = timeline(model.cameras.time)
+    extent = view_width(dataset.cameras, xyz[:measured] if measured >= MIN_POINTS else xyz)
     setup = SceneSetup(
         extent=extent,
         near=0.01 * scene_extent(dataset.cameras),
@@ -165,7 +166,8 @@ def initial_scene(
         fps=fps,
         **dataclasses.asdict(surroundings(dataset.cameras, xyz if measured >= MIN_POINTS else xyz[:0], dataset.matte)),
     )
-    return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup, guessed)
+    volume = common_ball(dataset.cameras)
+    return SceneInit(xyz, rgb, spacing(xyz, 1e-6 * extent), setup, guessed, volume)
 
 
 class _Watcher:

@@ -13,6 +13,8 @@ SCENES = {
     "ngp": "render.scenes.ngp:NgpConfig",
     "kplanes": "render.scenes.kplanes:KplanesConfig",
     "mip360": "render.scenes.mip360:Mip360Config",
+    "gs4d": "render.scenes.gs4d:Gs4dConfig",
+    "gs_nodes": "render.scenes.gs_nodes:NodesConfig",
 }
 """"module:class" of the config; strings, so that reading the names imports nothing."""
 

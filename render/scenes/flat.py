@@ -104,7 +104,7 @@ class FlatScene(GsScene):
             parts.append(torch.stack([planes.moments(splats, pose, self.setup.extent) for pose in poses]))
         if with_z:
             parts.append(camera_z(splats.mean, poses))
-        seen = self._draw(cameras, background, cam_from_world, torch.cat(parts, -1))
+        seen = self._draw(splats, cameras, background, cam_from_world, torch.cat(parts, -1))
         blended = seen.extra.pop("features")
         if with_z:
             seen.extra["weighted_z"], blended = blended[..., -1], blended[..., :-1]

@@ -120,7 +120,8 @@ class GsScene:
         """The scene on a device, for rendering; itself when it is there already."""
         if self.device.type == device:
             return self
-        scene = self.config.load(replace(self.setup, device=device), self._parameters.per_splat)
+        shared = {f"shared.{name}": tensor for name, tensor in self._parameters.shared.items()}
+        scene = self.config.load(replace(self.setup, device=device), self._parameters.per_splat | shared)
         scene.info, scene.history, scene.refined = self.info, self.history, self.refined
         return scene
 
@@ -140,19 +141,29 @@ class GsScene:
         *,
         with_z: bool = False,
     ) -> Rendering:
+        splats = self._seen(cameras)
         if not with_z:
-            return self._draw(cameras, background, cam_from_world)
+            return self._draw(splats, cameras, background, cam_from_world)
         poses = torch.as_tensor(cameras.cam_from_world) if cam_from_world is None else cam_from_world
-        z = camera_z(self._parameters.per_splat["mean"], poses.to(self.device, torch.float32))
-        drawn = self._draw(cameras, background, cam_from_world, z)
+        z = camera_z(splats.mean, poses.to(self.device, torch.float32))
+        drawn = self._draw(splats, cameras, background, cam_from_world, z)
         drawn.extra["weighted_z"] = drawn.extra.pop("features")[..., 0]
         return drawn
 
+    def _seen(self, cameras: Cameras) -> Splats:
+        """What these cameras see; the gradients of its columns go through the sink."""
+        return self.at()
+
     def _draw(
-        self, cameras: Cameras, background: Tensor | None, cam_from_world: Tensor | None, features: Tensor | None = None
+        self,
+        splats: Splats,
+        cameras: Cameras,
+        background: Tensor | None,
+        cam_from_world: Tensor | None,
+        features: Tensor | None = None,
     ) -> Rendering:
         return rasterize(
-            self.at(),
+            splats,
             cameras,
             background=background,
             cam_from_world=cam_from_world,
@@ -232,13 +243,17 @@ class GsScene:
 
     def state(self) -> dict[str, Tensor]:
         own = {"generator": self._generator.get_state(), "pull": self._pull[: len(self)]}
-        return self._parameters.per_splat | own
+        shared = {f"shared.{name}": tensor for name, tensor in self._parameters.shared.items()}
+        return self._parameters.per_splat | shared | own
 
     def restore(self, state: dict[str, Tensor]) -> None:
         count = len(state["mean"])
         for name, buffer in self._buffers.items():
             buffer[:count] = state[name].to(buffer.device)
         self._show(count)
+        with torch.no_grad():
+            for name, tensor in self._parameters.shared.items():
+                tensor.copy_(state[f"shared.{name}"])
         self._pull[:count] = state["pull"].to(self._pull.device)
         self._generator.set_state(state["generator"])
 
