@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from recon.cameras import Cameras
 from recon.geometry import World, quat_from_rotation
+from render.initial import SceneSetup
+from render.rasterize import rasterize
 from render.splats import SH_C0, Splats, quat_product, rotation_from_quat
 
 WORLD = World("metric", "gravity")
@@ -52,7 +55,6 @@ class TurningBall:
         ball, frames = on_sphere(detail * detail, 0.45)
         v, u = np.meshgrid(np.linspace(0.03, 0.7, detail // 2), np.linspace(-0.4, 0.4, detail // 2), indexing="ij")
         flap = np.stack([v.ravel(), np.zeros(v.size), u.ravel()], 1)
-        self.parts = [slice(0, a) for a in (0,)]
         ends = np.cumsum([0, len(wall), len(ball), len(flap)])
         self.wall, self.ball, self.flap = (slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
         mean = np.concatenate([wall, ball, flap])
@@ -94,3 +96,24 @@ class TurningBall:
 
 def camera(size: tuple[int, int] = (160, 120)) -> Cameras:
     return look_at((0.2, -2.6, 0.5), (0.0, 0.0, 0.0), size, 0.9 * size[0])
+
+
+class BallScene(TurningBall):
+    """The same as a trained scene, as far as others look at one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.setup = SceneSetup(extent=2.0, near=0.02, splats=len(self.rest), sh_degree=self.rest.sh_degree, world=WORLD)
+        self.info: dict[str, Any] = {"scene": "ball", "background": (0.0, 0.0, 0.0)}
+        self.history: list[dict[str, Any]] = []
+        self.refined: dict[str, Any] = {}
+        self.device = torch.device("cpu")
+
+    def to(self, device: str) -> BallScene:
+        return self
+
+    def render(self, cameras: Cameras, background: Any = None, **_: Any) -> Any:
+        """Each camera at its own time; without times, at the first moment."""
+        assert len(cameras) == 1
+        time = None if cameras.time is None else float(cameras.time[0])
+        return rasterize(self.at(time), cameras, background=background, depth=False, near=self.setup.near)

@@ -11,14 +11,14 @@ export function installTime(page: Page): void {
   const { manifest, content, ui, stage } = page;
   const { moving } = manifest;
   if (!moving) return;
-  const step = 1 / moving.fps;
+  const step = (moving.end - moving.start) / Math.max(1, Math.round((moving.end - moving.start) * moving.fps));
   let [playing, loop] = [false, true];
   const play = iconButton("Play", ICONS.play, "k");
   play.id = "play";
   const again = iconButton("Loop", ICON_LOOP);
   again.id = "loop";
   again.setAttribute("aria-pressed", "true");
-  const slider = element("input", { type: "range", id: "time", min: String(moving.start), max: String(moving.end), step: "any", value: String(moving.start), "aria-label": "Time" });
+  const slider = element("input", { type: "range", id: "time", min: String(moving.start), max: String(moving.end), step: String(step), value: String(moving.start), "aria-label": "Time" });
   const output = element("output", { for: "time" });
   const bar = element("div", { class: "time", role: "region", "aria-label": "Time" }, play, slider, output, again);
   ui.root.append(bar);
