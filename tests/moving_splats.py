@@ -50,11 +50,11 @@ class TurningBall:
         self.times, self.fps = (0.0, seconds), fps
         rng = np.random.default_rng(0)
         y, x = np.meshgrid(*(np.linspace(-1.5, 1.5, detail),) * 2, indexing="ij")
-        wall = np.stack([x.ravel(), np.full(x.size, 1.2), y.ravel()], 1)
+        wall = np.stack([x.ravel(), 1.2 + rng.uniform(-0.05, 0.05, x.size), y.ravel()], 1)
         facing = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
         ball, frames = on_sphere(detail * detail, 0.45)
         v, u = np.meshgrid(np.linspace(0.03, 0.7, detail // 2), np.linspace(-0.4, 0.4, detail // 2), indexing="ij")
-        flap = np.stack([v.ravel(), np.zeros(v.size), u.ravel()], 1)
+        flap = np.stack([v.ravel(), rng.uniform(-0.01, 0.01, v.size), u.ravel()], 1)
         ends = np.cumsum([0, len(wall), len(ball), len(flap)])
         self.wall, self.ball, self.flap = (slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
         mean = np.concatenate([wall, ball, flap])
