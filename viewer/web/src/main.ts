@@ -53,7 +53,7 @@ async function start(container: HTMLElement): Promise<void> {
   for (const install of PARTS) install(page);
   page.content.onProgress(({ state, done }) => {
     ui.loading(state === "ready" ? 1 : done);
-    if (root.dataset["recon"] !== state) {
+    if (root.dataset["recon"] !== state && root.dataset["recon"] !== "error") {
       performance.mark(`recon-${state}`);
       root.dataset["recon"] = state;
     }

@@ -226,8 +226,9 @@ export class Content {
   }
   private loadSegment(index: number, signal: AbortSignal): Promise<Group[]> {
     const moving = this.manifest.moving!;
-    const { bytes } = moving.segments[index]!;
-    return loadSegment(moving, this.body!.head, index, (done) => this.count(moving.bytes + done, moving.bytes + bytes), signal);
+    const { bytes, start, end } = moving.segments[index]!;
+    const awaited = this.timeNow !== null && this.timeNow >= start && this.timeNow <= end; // those fetched ahead are no part of the first picture
+    return loadSegment(moving, this.body!.head, index, (done) => awaited && this.count(moving.bytes + done, moving.bytes + bytes), signal);
   }
   private async goToTime(seconds: number): Promise<void> {
     if (!this.moving) return;
