@@ -271,12 +271,15 @@ class ExportArguments:
     """`recon export OUT -w DIR`."""
 
     out: Positional[Path]
-    """File to write; its ending chooses the format: .ply or .spz for splats; .glb, .obj or .ply for a mesh."""
+    """File to write; its ending chooses the format: .ply or .spz for splats; .glb, .obj or .ply for a mesh. Of a scene that moves:
+    moving.gs4d, or one file a frame as in frames/%04d.ply."""
     what: Literal["auto", "splats", "mesh", "hull", "shell"] = "auto"
     """splats: the trained scene. mesh: its textured mesh. hull, shell: a collider, the mesh's convex hull or its larger parts
     with few faces. auto: splats into .ply and .spz, the mesh into the other formats."""
     edits: bool = True
     """Leave out the splats that were deleted in the viewer (edits/NAME.json)."""
+    fps: float | None = None
+    """Frames a second of a scene that moves; without it, those of its photos."""
 
 
 def export(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -285,6 +288,11 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     workspace = _existing(args.workspace)
     formats = resolve("render.formats:WRITERS")
     what = args.what
+    if what in ("auto", "splats") and resolve("render.formats.sequence:is_of_time")(args.out):
+        _export_moving(workspace, args)
+        return
+    if args.fps is not None:
+        raise InputError(f"--fps does nothing for {args.out}: it is for moving.gs4d and frames/%04d.ply. Leave it out.")
     if what == "auto":
         what = "splats" if args.out.suffix.lower() in formats["splats"] else "mesh"
     write = resolve("render.formats:writer")(args.out, "splats" if what == "splats" else "mesh")
@@ -301,6 +309,18 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     except OSError as error:
         raise InputError(f"{args.out} cannot be written ({error.strerror or error}). Choose another place.") from error
     TerminalProgress().say(f"wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _export_moving(workspace: Workspace, args: Any) -> None:
+    """A scene that moves, as one file or as one a frame."""
+    scene = resolve("render.edits:load_edited")(workspace, args.name, edits=args.edits)
+    progress = TerminalProgress()
+    try:
+        lines = resolve("render.formats.sequence:export_moving")(scene, args.name, args.out, args.fps, progress)
+    except OSError as error:
+        raise InputError(f"{args.out} cannot be written ({error.strerror or error}). Choose another place.") from error
+    for line in lines:
+        progress.say(line)
 
 
 def view(verb: str, summary: str, argv: Sequence[str]) -> None:

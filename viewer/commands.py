@@ -14,7 +14,7 @@ from recon.progress import TerminalProgress
 from recon.stages import resolve
 from recon.wording import command
 from recon.workspace import Workspace
-from viewer.options import PublishOptions, RenderOptions, ServeOptions
+from viewer.options import MomentOptions, PublishOptions, RenderOptions, ServeOptions
 
 
 def render(verb: str, summary: str, argv: Sequence[str]) -> None:
@@ -22,12 +22,12 @@ def render(verb: str, summary: str, argv: Sequence[str]) -> None:
     from viewer.film import film
     from viewer.panorama import panorama
 
-    args = parse(verb, summary, argv, OfWorkspace, RenderOptions)
+    args = parse(verb, summary, argv, OfWorkspace, RenderOptions, MomentOptions)
     options, workspace, progress = take(RenderOptions, args), Workspace(args.workspace), TerminalProgress()
     if not workspace.exists:
         example = command("recon", "run", "INPUT", "-w", args.workspace)
         raise WorkspaceError(f"{args.workspace} is no recon workspace. `{example}` makes one.")
-    out = (film if options.panorama is None else panorama)(workspace, options, progress)
+    out = (film if options.panorama is None else panorama)(workspace, options, progress, args.time)
     size = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))
     progress.say(f"{'film ' if options.panorama is None else 'still'}   {out} ({size / 1e6:.1f} MB)")
 

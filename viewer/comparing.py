@@ -29,7 +29,7 @@ class Comparing:
     def _paint(self) -> None:
         """Photo, render and error of the chosen photo; and render and error of the second scene."""
         s = self._session
-        scene, sparse, name, other = s.scene, s.now.sparse, s.panel.chosen, s.other
+        scene, sparse, name, other = s.editor.scene, s.now.sparse, s.panel.chosen, s.other
         if scene is None or sparse is None or name not in sparse.model.names:
             return
         second = None if other is None else other.scene

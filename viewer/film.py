@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from recon.job import Job, NoProgress, Progress
 from recon.system import system_errors
 from recon.wording import count
 from viewer.frames import END, Look, color_of, decode_png, depth_scale, draw_frame
+from viewer.moments import played
 from viewer.movie import encoder_for, key_of_movie, write_movie
 from viewer.options import RenderOptions
 from viewer.paths import CameraPath, Sampled, read_path
@@ -76,28 +77,34 @@ class Plan:
         return f"{index:0{max(5, len(str(len(self.sampled) - 1)))}d}.png"
 
 
-def film(workspace: Workspace, options: RenderOptions, progress: Progress | None = None) -> Path:
-    """Render a film of a trained scene and return its place. Call again after a stop: finished frames are kept.
+def film(
+    workspace: Workspace, options: RenderOptions, progress: Progress | None = None, time: float | None = None
+) -> Path:
+    """Render a film of a trained scene and return its place. Call again after a stop: finished frames are kept. time: the moment at
+    which a scene that moves stands still in it, seconds.
 
     Raises InputError for a path, an option or a place that cannot be used, MissingPart without PyAV, WorkspaceError without
     a scene. Nothing is rendered before all of that is settled.
     """
     from render.devices import pick_device
+    from render.edits import load_edited
 
     progress = progress or NoProgress()
     plan, device = plan_film(workspace, options), pick_device(options.device)
     record = workspace.record("train", options.name)
     if record is None:
         workspace.load("train", options.name)  # raises, and names the verb to run
+    scene = load_edited(workspace, options.name, edits=options.edits)
+    plan = replace(plan, sampled=played(plan.sampled, scene, options.name, time))
     if options.path == "orbit" and plan.kind_of_path == "captured":
         progress.say("The photos look at no one thing to go round: the film follows them in their order.")
-    scene = (record or {})["result"]
-    key = plan.key(scene + _edits(workspace, options), device)
+    result = (record or {})["result"]
+    key = plan.key(result + _edits(workspace, options), device)
     if _is_there(plan, key):
         progress.say("It is there already. Move it away to render it anew.")
         return plan.out
-    with system_errors(workspace.root), waiting(workspace, key, plan.out, (options.name, scene)) as cache:
-        _draw_all(workspace, options, device, plan, cache, progress)
+    with system_errors(workspace.root), waiting(workspace, key, plan.out, (options.name, result)) as cache:
+        _draw_all(scene, device, plan, cache, progress)
         with _place_errors(plan.out):
             _assemble(plan, key, cache, progress)
     return plan.out
@@ -238,12 +245,9 @@ def _place_errors(out: Path) -> Iterator[None]:
 # Frames
 
 
-def _draw_all(
-    workspace: Workspace, options: RenderOptions, device: str, plan: Plan, cache: Path, progress: Progress
-) -> None:
+def _draw_all(scene: Any, device: str, plan: Plan, cache: Path, progress: Progress) -> None:
     """Every frame that is not in the cache yet."""
     from render.devices import get_ready
-    from render.edits import load_edited
 
     job = Job(cache, progress)
     job.tidy()
@@ -252,7 +256,7 @@ def _draw_all(
         progress.say(f"film: going on where it stopped, {total - len(missing)} of {count(total, 'frame')} are there")
     if not missing:
         return
-    scene = load_edited(workspace, options.name, edits=options.edits).to(device)
+    scene = scene.to(device)
     get_ready(device, job)
     cameras = plan.sampled.cameras(plan.size)
     with progress.task(f"rendering {plan.size[0]}x{plan.size[1]}", len(missing)) as task:

@@ -197,7 +197,7 @@ def _open(executable: str, url: str, manifest: dict[str, Any]) -> dict[str, Any]
                 "ready_ms": round(times["ready"], 1),
                 "frame_ms": round(statistics.median(frames), 1),
                 "memory_mb": _memory_mb(browser),
-                "splats": manifest["splats"]["count"] if manifest["splats"] else 0,
+                "splats": (manifest["splats"] or manifest["moving"] or {"count": 0})["count"],
             }
         finally:
             browser.close()

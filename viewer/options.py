@@ -143,6 +143,15 @@ class RenderOptions:
 
 
 @dataclass(frozen=True)
+class MomentOptions:
+    """When a scene that moves is shown."""
+
+    time: float | None = None
+    """Show a scene that moves at this moment, seconds from its capture's start. Without it, what the camera path says; else a film
+    plays the scene from its start, again and again."""
+
+
+@dataclass(frozen=True)
 class PublishOptions:
     """What a published page holds, and for which device."""
 

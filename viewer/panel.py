@@ -56,6 +56,7 @@ class Panel:
             self.in_cameras: viser.GuiDropdownHandle[str] = gui.add_dropdown("In cameras", IN_CAMERAS[::2])
             self.camera_size = gui.add_slider("Camera size", 0.1, 4.0, 0.1, 1.0)
             self.point_size = gui.add_slider("Point size", 0.2, 5.0, 0.2, 1.0)
+            self.time = gui.add_slider("Time", 0.0, 1.0, 0.01, 0.0, visible=False, hint="Seconds from the capture's start.")
             self.home = gui.add_button("Back to the start")
         self._photo_folder = gui.add_folder("Photo and render", visible=False)
         with self._photo_folder:
@@ -97,6 +98,14 @@ class Panel:
         lines += [f"<span style='opacity:.75'>{html.escape(line)}</span>" for line in state_lines(snapshot)]
         style = "display:grid;gap:1px;padding:2px 8px 6px;font-size:13px;line-height:1.4"
         self._heading.content = f'<div style="{style}">{"".join(lines)}</div>'
+
+    def offer_time(self, times: tuple[float, float] | None) -> None:
+        """The moments of a scene that moves; None: it stands still."""
+        if times is not None and (self.time.min, self.time.max) != times:
+            low, high = times
+            self.time.max, self.time.min, self.time.step = high, low, (high - low) / 200
+            self.time.value = low
+        self.time.visible = times is not None
 
     def list_meshes(self, names: Sequence[str]) -> None:
         """The meshes to choose from; the choice stays when it can."""

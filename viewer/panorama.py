@@ -21,6 +21,7 @@ from recon.files import atomic_write
 from recon.geometry import Array
 from recon.job import Job, NoProgress, Progress
 from viewer.frames import as_bytes, color_of, draw
+from viewer.moments import moment_of
 from viewer.options import RenderOptions
 from viewer.paths import read_path
 
@@ -45,8 +46,11 @@ FACES = {
 """Each face's right, down and forward in the panorama's frame: the rows of face_from_panorama."""
 
 
-def panorama(workspace: Workspace, options: RenderOptions, progress: Progress | None = None) -> Path:
-    """Render a panorama of a trained scene and return its place.
+def panorama(
+    workspace: Workspace, options: RenderOptions, progress: Progress | None = None, time: float | None = None
+) -> Path:
+    """Render a panorama of a trained scene and return its place. time: the moment of a scene that moves, seconds; without it, the
+    camera path's, or its first.
 
     Raises InputError for a place that there is not or a file that recon did not write, WorkspaceError without a scene.
     """
@@ -60,16 +64,18 @@ def panorama(workspace: Workspace, options: RenderOptions, progress: Progress | 
     width = 2 * ((options.long_side or PANORAMA_SIDE) // 2)
     background = None if options.background is None else color_of(options.background)
     model = workspace.load("align").model
-    panorama_from_world, center, time = standpoint(model, options)
+    panorama_from_world, center, moment = standpoint(model, options)
     device = pick_device(options.device)
     scene = load_edited(workspace, options.name, edits=options.edits).to(device)
+    chosen = moment_of(scene, options.name, time)
+    moment = moment if chosen is None else chosen
     with tempfile.TemporaryDirectory() as scratch:
         get_ready(device, Job(Path(scratch), progress))
     color = tuple(scene.info["background"]) if background is None else background
     faces = {}
     with progress.task(f"rendering {width}x{width // 2}", len(FACES)) as task:
         for name in FACES:
-            camera = face_camera(name, panorama_from_world, center, width, time)
+            camera = face_camera(name, panorama_from_world, center, width, moment)
             faces[name] = draw(scene, camera, color, options.supersample)[0]
             task.advance()
     data = encode(as_bytes(equirectangular(faces, width)), out.suffix.lower())

@@ -109,9 +109,9 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
     poses = [refined.get(name, pose) for name, pose in zip(model.names, model.cameras.cam_from_world, strict=True)]
     cameras = replace(model.cameras, cam_from_world=np.stack(poses))
     training = [i for i, name in enumerate(model.names) if name not in held_out] or list(range(len(model.names)))
-    splats, shown = None, None
+    splats, moving, shown = None, None, None
     if scene is not None and hasattr(scene, "at"):
-        splats, shown = _splats(scene, cameras[training], folder, options, progress)
+        splats, moving, shown = _splats(scene, cameras[training], folder, options, progress)
     mesh = copy_mesh(workspace, folder, options)
     photos = (
         write_photos(reconstruction, folder, options.photo_side or PHOTO_SIDE, progress) if options.photos else None
@@ -136,7 +136,7 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
             }
             for i, name in enumerate(model.names)
         ],
-        "moving": None,
+        "moving": moving,
         "notes": None,
         "measured": None,
     }
@@ -168,9 +168,10 @@ def text(words: str) -> str:
 
 def _splats(
     scene: Any, training: Cameras, folder: Path, options: PublishOptions, progress: Progress
-) -> tuple[dict[str, Any], Shown]:
-    """Write the splats; returns the manifest's "splats", and the scene as the cameras see it."""
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, Shown]:
+    """Write the splats; returns the manifest's "splats" or "moving", and the scene as the cameras see it."""
     from render.lod import Drawing
+    from viewer.site_moving import write_moving_splats
     from viewer.site_splats import look, write_splats
 
     drawing, splats = Drawing(scene.setup.near, scene.setup.antialiased), scene.at(None)
@@ -179,12 +180,17 @@ def _splats(
             f"Scene {options.name} has {len(splats)} splats, and the page holds at most {MOST_SPLATS}. Give "
             f"--splats {MOST_SPLATS} or less instead of --splats 0."
         )
+    target = TARGETS[options.target]
+    if getattr(scene, "times", None) is not None:
+        moving = write_moving_splats(scene, training, folder, target, options, progress)
+        if moving is not None:
+            return None, *moving
     shown = look(splats, training, drawing, progress)
     if len(shown.splats) == 0:
         raise WorkspaceError(
             f"Scene {options.name} has no splats that can be seen. Train it again with `recon train --redo`."
         )
-    return write_splats(shown, folder, TARGETS[options.target], options, progress), shown
+    return write_splats(shown, folder, target, options, progress), None, shown
 
 
 def surroundings(
@@ -292,6 +298,11 @@ def in_words(manifest: dict[str, Any], site: Path) -> list[str]:
         size = sum(part["bytes"] for part in (splats["coarse"], *splats["tiles"])) / 1e6
         tiles = counted(len(splats["tiles"]), "tile")
         lines.append(f"splats  {splats['count']} of SH degree {splats['sh_degree']} in {tiles}, {size:.1f} MB")
+    if (moving := manifest["moving"]) is not None:
+        size = (moving["bytes"] + sum(segment["bytes"] for segment in moving["segments"])) / 1e6
+        files = counted(len(moving["segments"]), "segment")
+        seconds = moving["end"] - moving["start"]
+        lines.append(f"moving  {moving['count']} splats, {seconds:.1f} s in {files}, {size:.1f} MB")
     if (mesh := manifest["mesh"]) is not None:
         lines.append(f"mesh    {mesh['faces']} faces, {mesh['bytes'] / 1e6:.1f} MB")
     if manifest["notes"] is not None:

@@ -22,7 +22,7 @@ from viewer.layers import Clouds, Layers
 from viewer.live import Snapshot, Trained
 from viewer.nodes import SparseNodes
 from viewer.panel import Panel, score_line
-from viewer.pictures import Packed, Place, Pose, pose_of, view_distance
+from viewer.pictures import Packed, Place, Pose, pack, pose_of, view_distance
 from viewer.recorder import Recorder
 from viewer.resting import Rest
 from viewer.shelf import Shelf
@@ -72,6 +72,10 @@ class Session:
         self.pose: Pose | None = None
         self.closed = False
         self._packed: Packed | None = None
+        self._moment: Shown | None = None
+        """The scene at a time that the client has chosen; None: at its first, or it stands still."""
+        self._moment_of: Shown | None = None
+        """The scene that it is a moment of."""
         self.splats: viser.GaussianSplatHandle | None = None
         self._at: Stand | None = None
         self.panel = Panel(client.gui)
@@ -79,6 +83,7 @@ class Session:
         self.rest, self.comparing = Rest(self, common.options.rest_long_side), Comparing(self)
         self.editor, self.recorder = Editor(self), Recorder(self)
         self.panel.on_switch(self._switched)
+        self.panel.time.on_update(lambda _: self._at_time())
         self.panel.home.on_click(lambda _: self._go_home())
         self.panel.photo.on_update(lambda _: self.comparing.ask())
         self.panel.step.on_click(lambda event: self._step(event.target.value))
@@ -94,12 +99,12 @@ class Session:
     @property
     def scene(self) -> Shown | None:
         """The scene as this client sees it, its own edits counted in."""
-        return self.editor.scene
+        return self.editor.scene if self._moment is None else self._moment
 
     @property
     def edited(self) -> bool:
         """Whether something of the scene is deleted."""
-        return self.scene is not self.now.whole
+        return self.editor.scene is not self.now.whole
 
     @property
     def other(self) -> Trained | None:
@@ -127,8 +132,11 @@ class Session:
             if packed is not self._packed or snapshot.whole is not before.whole or snapshot.edits is not before.edits:
                 if first and self.panel.points.value:
                     self.panel.points.value = False  # they have served until there are splats
-                self._packed = packed
+                self._packed, self._moment = packed, None
                 self.editor.update(before)
+                self.panel.offer_time(None if snapshot.whole is None else snapshot.whole.times)
+                if self.panel.time.visible:
+                    self.painter.ask(self.key("time"), self._show_moment, urgent=True)
                 self.show_splats()
             self.panel.list_scenes([name for name in snapshot.names if name != self.name])
             if snapshot.scene is not before.scene or snapshot.others != before.others:
@@ -146,7 +154,11 @@ class Session:
 
     def show_splats(self) -> None:
         """Bring the splats to the client, hidden while a true image stands for them."""
-        packed, scene = self.editor.packed(self._packed), self.client.scene
+        moment, scene = self._moment, self.client.scene
+        if moment is not None and self._moment_of is not self.editor.scene:  # edited meanwhile
+            self.painter.ask(self.key("time"), self._show_moment, urgent=True)
+        still = moment is None or moment.splats is None or self.editor.selecting  # the mark of a selection is in the first one
+        packed = self.editor.packed(self._packed) if still else pack(moment.splats)
         if packed is None or len(packed.buffer) == 0:
             if self.splats is not None:
                 self.splats.remove()
@@ -161,6 +173,21 @@ class Session:
         with self.client.atomic():
             self.splats.scale = packed.scale
             self.splats.buffer = packed.buffer
+
+    def _at_time(self) -> None:
+        """The time slider was moved: the painter makes the splats of that moment."""
+        self.rest.leave()
+        self.painter.ask(self.key("time"), self._show_moment, urgent=True)
+
+    def _show_moment(self) -> None:
+        """Show the scene at the chosen time."""
+        whole, time = self.editor.scene, float(self.panel.time.value)
+        made = None if whole is None or whole.at is None or whole.times is None else whole.at(time)
+        with self.lock:
+            if not self.closed:
+                self._moment, self._moment_of = made, whole
+                self.show_splats()
+                self.rest.ask()
 
     def _tell_scores(self) -> None:
         """How good the two scenes are that are compared."""

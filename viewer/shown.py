@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,10 @@ class Shown:
     """Step of a training that is not finished; None for a finished scene."""
     keeping: Callable[[Tensor], Shown] | None
     """keeping(bool[N]): the same with some of its splats; None when it is not made of splats."""
+    times: tuple[float, float] | None = None
+    """First and last moment of a scene that moves, seconds."""
+    at: Callable[[float], Shown] | None = None
+    """at(seconds): the same at that moment; None when nothing moves."""
 
     def edited(self, edits: Edits) -> Shown:
         """The same without what edits delete; itself when that is nothing."""
@@ -52,24 +56,34 @@ def read_finished(path: Path, device: str, sparse: Reconstruction | None) -> Sho
     return shown_scene(read_scene(path, device), device, nearest(sparse))
 
 
-def shown_scene(scene: Any, device: str, near: float) -> Shown:
-    """A scene on a device; what is nearer than `near` is left out of its depth."""
+def shown_scene(scene: Any, device: str, near: float, time: float | None = None) -> Shown:
+    """A scene on a device, one that moves at a time (or its first); what is nearer than `near` is left out of its depth."""
     import torch
 
     from render.edits import with_rows
 
+    times = getattr(scene, "times", None)
+    moment = times[0] if times is not None and time is None else time
+
     def draw(cameras: Cameras, background: Tensor) -> Rendering:
+        if moment is not None and (time is not None or cameras.time is None):  # a photo's camera has its own
+            cameras = replace(cameras, time=np.full(len(cameras), float(moment)))
         with torch.no_grad():
             return scene.render(cameras, background=background.to(device))
 
+    def at(seconds: float) -> Shown:
+        return shown_scene(scene, device, near, seconds)
+
+    moving = {} if times is None else {"times": (float(times[0]), float(times[1])), "at": at}
     if not hasattr(scene, "at"):
-        return Shown(None, draw, None, None, None)
-    splats = scene.at().detach()
+        return Shown(None, draw, None, None, None, **moving)
+    with torch.no_grad():
+        splats = scene.at(moment).detach()
 
     def keeping(rows: Tensor) -> Shown:
-        return shown_scene(with_rows(scene, rows.to(splats.mean.device)), device, near)
+        return shown_scene(with_rows(scene, rows.to(splats.mean.device)), device, near, time)
 
-    return Shown(splats.to("cpu"), draw, splat_depth(splats, near), None, keeping)
+    return Shown(splats.to("cpu"), draw, splat_depth(splats, near), None, keeping, **moving)
 
 
 def read_preview(path: Path, device: str, sparse: Reconstruction | None) -> Shown:

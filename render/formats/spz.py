@@ -16,6 +16,7 @@ are, which every writer in use does, though the description names an order of ax
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -139,7 +140,16 @@ def read_spz(path: Path) -> Splats:
     Raises InputError for a file that is no SPZ, of another version, cut short, or longer than its header says. What its header
     promises is allocated only when the file is large enough to hold it.
     """
-    header, body = _unpacked(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}). Name an .spz file of splats.") from error
+    return splats_of(data, path)
+
+
+def splats_of(data: bytes, path: Path) -> Splats:
+    """The splats of an SPZ file's bytes; `path` is where they are from, for the errors; see read_spz()."""
+    header, body = _unpacked(data, path)
     _, _, n, degree, fraction, _, _ = header
     bands = (degree + 1) ** 2
     sizes = _plane_sizes(n, degree)
@@ -181,11 +191,11 @@ def _quaternions(packed: NDArray[np.uint32]) -> NDArray[np.float64]:
     return q[:, [3, 0, 1, 2]]
 
 
-def _unpacked(path: Path) -> tuple[tuple[int, ...], bytes]:
+def _unpacked(data: bytes, path: Path) -> tuple[tuple[int, ...], bytes]:
     """The header's values and the bytes after it, checked against each other."""
+    packed = len(data)
     try:
-        packed = path.stat().st_size
-        with gzip.open(path, "rb") as stream:
+        with gzip.open(io.BytesIO(data), "rb") as stream:
             head = stream.read(HEADER.size)
             header = _checked(head, path)
             size = sum(_plane_sizes(header[2], header[3]))
@@ -201,8 +211,6 @@ def _unpacked(path: Path) -> tuple[tuple[int, ...], bytes]:
         ) from error
     except EOFError as error:
         raise InputError(f"{path} is cut short: its gzip stream has no end. Write it again.") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}). Name an .spz file of splats.") from error
     if len(body) != size:
         found = "more" if len(body) > size else f"{len(body)}"
         raise InputError(

@@ -25,7 +25,7 @@ const root = document.documentElement;
 
 async function start(container: HTMLElement): Promise<void> {
   const manifest = await readManifest();
-  const stage = new Stage(container, manifest.splats?.antialiased ?? false);
+  const stage = new Stage(container, (manifest.splats ?? manifest.moving)?.antialiased ?? false);
   stage.onLost = () => fail(container, new PageError("The graphics driver gave up, which happens when memory runs out. Reload the page, or publish with fewer splats."));
   const rig = new THREE.Group();
   const world = new THREE.Group();
@@ -53,7 +53,7 @@ async function start(container: HTMLElement): Promise<void> {
   for (const install of PARTS) install(page);
   page.content.onProgress(({ state, done }) => {
     ui.loading(state === "ready" ? 1 : done);
-    if (root.dataset["recon"] !== state) {
+    if (root.dataset["recon"] !== state && root.dataset["recon"] !== "error") {
       performance.mark(`recon-${state}`);
       root.dataset["recon"] = state;
     }

@@ -36,11 +36,24 @@ export interface CapturedCamera {
   split: "train" | "test";
   photo: string | null;
 }
+/** A second or so of motion, in a file of its own. */
+export interface Segment {
+  file: string;
+  bytes: number;
+  start: number;
+  end: number;
+}
 export interface Moving {
   start: number;
   end: number;
   fps: number;
-  frames: ({ time: number } & SplatFile)[];
+  count: number;
+  sh_degree: number;
+  antialiased: boolean;
+  /** Header and base of a .gs4d file; the segments are the rest of it. */
+  file: string;
+  bytes: number;
+  segments: Segment[];
 }
 export interface Manifest {
   title: string;
@@ -63,7 +76,10 @@ export const MAX_MANIFEST_BYTES = 32e6;
 export const MAX_SPLATS = 20e6;
 const MAX_TILES = 4096;
 const MAX_CAMERAS = 50_000;
-const MAX_FRAMES = 100_000;
+const MAX_SEGMENTS = 20_000;
+/** A splat that moves takes at most so many bytes a frame before compression, and a segment has at most so many frames. */
+const MAX_SEGMENT_BYTES_PER_SPLAT = 1 + 4 * 11 * 256;
+const MAX_HEADER_BYTES = 16e6;
 /** A splat in a file takes 65 bytes at most before compression. */
 const MAX_BYTES_PER_SPLAT = 80;
 const MAX_MESH_BYTES = 1e9;
@@ -131,11 +147,26 @@ function readFile(reader: Reader): SplatFile {
 }
 
 function readMoving(reader: Reader): Moving {
-  const frames = reader.field("frames").list((r) => ({ time: r.field("time").number(), ...readFile(r) }), MAX_FRAMES);
+  const count = reader.field("count").whole(MAX_SPLATS);
+  const segments = reader.field("segments").list(
+    (r) => ({ file: r.field("file").path(), bytes: r.field("bytes").whole(4096 + MAX_SEGMENT_BYTES_PER_SPLAT * count), start: r.field("start").number(), end: r.field("end").number() }),
+    MAX_SEGMENTS,
+  );
   const [start, end] = [reader.field("start").number(), reader.field("end").number()];
-  if (frames.length === 0 || end < start || frames.some((frame, i) => i > 0 && frame.time <= frames[i - 1]!.time))
-    throw new PageError(`${reader.where}: the times of its frames do not rise from start to end. Publish the scene again.`);
-  return { start, end, fps: reader.field("fps").number(0.01, 1000), frames };
+  const follow = segments.every((segment, i) => segment.start === (i === 0 ? start : segments[i - 1]!.end) && segment.end > segment.start);
+  if (segments.length === 0 || !follow || segments.at(-1)!.end !== end)
+    throw new PageError(`${reader.where}: its segments do not follow each other from start to end. Publish the scene again.`);
+  return {
+    start,
+    end,
+    fps: reader.field("fps").number(0.01, 1000),
+    count,
+    sh_degree: reader.field("sh_degree").whole(3),
+    antialiased: reader.field("antialiased").truth(),
+    file: reader.field("file").path(),
+    bytes: reader.field("bytes").whole(MAX_HEADER_BYTES + 1024 + MAX_BYTES_PER_SPLAT * count),
+    segments,
+  };
 }
 
 function readCamera(reader: Reader): CapturedCamera {
@@ -150,7 +181,7 @@ function readCamera(reader: Reader): CapturedCamera {
 }
 
 /** A value of unknown shape, and where it stands. */
-class Reader {
+export class Reader {
   constructor(
     readonly value: unknown,
     readonly where: string,

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { boxDistance, chooseTiles, type Eye, type Region, tileOfPoints } from "../src/content/choice";
 import { deviceBudget, holdsExactly } from "../src/content/device";
-import { frameAt } from "../src/content/moving";
 
 /** Ten tiles in a row along x, tile i from x = i to i + 1. */
 const ROW: Region[] = Array.from({ length: 10 }, (_, i) => ({ count: 100, min: [i, 0, 0], max: [i + 1, 1, 1] }));
@@ -51,12 +50,5 @@ describe("the device's budget", () => {
     expect(deviceBudget(1e5, { memoryGb: 0.5, mobile: true })).toBe(1e5);
     expect(holdsExactly(3e6, { memoryGb: 8, mobile: false })).toBe(true);
     expect(holdsExactly(3e6, { memoryGb: 8, mobile: true })).toBe(false);
-  });
-});
-
-describe("the frame of a time", () => {
-  it("is the last that has begun", () => {
-    const times = [0, 0.5, 1, 4];
-    expect([-1, 0, 0.49, 0.5, 3.9, 4, 99].map((time) => frameAt(times, time))).toEqual([0, 0, 0, 1, 2, 3, 3]);
   });
 });

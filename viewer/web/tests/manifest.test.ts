@@ -8,12 +8,19 @@ function parse(change: (raw: any) => void = () => {}) {
   return parseManifest(JSON.stringify(raw));
 }
 
+const SECOND = (start: number, end: number) => ({ file: `splats/m${start}.bin`, bytes: 10, sha256: "", start, end });
+const MOVING = { start: 0, end: 2, fps: 30, count: 3, sh_degree: 0, antialiased: false, file: "splats/moving.bin", bytes: 100, sha256: "", segments: [SECOND(0, 1), SECOND(1, 2)] };
+
 describe("a manifest", () => {
   it("is read", () => {
     const manifest = parse();
     expect(manifest.splats?.tiles.map((tile) => tile.count)).toEqual([2, 1]);
     expect(manifest.cameras[0]?.K).toEqual([500, 500, 320, 240]);
     expect(manifest.world.scale).toBe("metric");
+  });
+
+  it("of a scene that moves is read", () => {
+    expect(parse((raw) => ([raw.splats, raw.moving] = [null, MOVING])).moving?.segments.map((s) => s.end)).toEqual([1, 2]);
   });
 
   it.each(["../secret.spz", "/etc/passwd", "//evil.example/x.spz", "https://evil.example/x.spz", "splats/../../x", "splats//x.spz", "a\\b", "data:,x", ".hidden", "splats/.x", "", "a b.spz", "x.spz?y", "x#y"])(
@@ -41,8 +48,12 @@ describe("a manifest", () => {
     ["a picture without width", (raw) => (raw.cameras[0].size = [0, 480])],
     ["a title that is no text", (raw) => (raw.title = { html: "<script>" })],
     ["cameras that are no list", (raw) => (raw.cameras = {})],
-    ["times that do not rise", (raw) => (raw.moving = { start: 0, end: 1, fps: 2, frames: [0.5, 0.5].map((time) => ({ time, file: "t.spz", count: 1, bytes: 10 })) })],
-    ["a moving scene without frames", (raw) => (raw.moving = { start: 0, end: 1, fps: 2, frames: [] })],
+    ["segments that leave a gap", (raw) => (raw.moving = { ...MOVING, segments: [SECOND(0, 1), SECOND(1.5, 2)] })],
+    ["segments that end early", (raw) => (raw.moving = { ...MOVING, segments: [SECOND(0, 1)] })],
+    ["a moving scene without segments", (raw) => (raw.moving = { ...MOVING, segments: [] })],
+    ["a segment outside its folder", (raw) => (raw.moving = { ...MOVING, segments: [{ ...SECOND(0, 2), file: "../m.bin" }] })],
+    ["a segment larger than its splats", (raw) => (raw.moving = { ...MOVING, segments: [{ ...SECOND(0, 2), bytes: 1e9 }] })],
+    ["frames in the place of segments", (raw) => (raw.moving = { start: 0, end: 1, fps: 2, frames: [] })],
   ])("is refused with %s", (_, change) => {
     expect(() => parse(change)).toThrow(PageError);
   });

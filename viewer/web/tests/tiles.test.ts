@@ -1,9 +1,8 @@
-/** Tiles and frames of a moving scene against a server that answers when it is told to; nothing is drawn. */
+/** Tiles against a server that answers when it is told to; nothing is drawn. */
 
 import * as THREE from "three";
 import { describe, expect, it, vi } from "vitest";
 import type { Eye } from "../src/content/choice";
-import { MovingSplats } from "../src/content/moving";
 import type { LoadedSplats } from "../src/content/splat_file";
 import { Tiles } from "../src/content/tiles";
 import type { SplatFile, SplatSet } from "../src/manifest";
@@ -168,64 +167,5 @@ describe("the tiles of a scene beyond the budget", () => {
     expect(server.asked.filter((file) => file === "tile 7")).toHaveLength(1);
     expect(shown()).toContain("coarse 7");
     expect(regions(shown())).toEqual(ALL);
-  });
-});
-
-describe("a moving scene", () => {
-  function film(budget: number) {
-    vi.useFakeTimers();
-    const server = new Server();
-    const faults: unknown[] = [];
-    const frames = Array.from({ length: 10 }, (_, i) => ({ time: i, file: `frame ${i}`, count: 10, bytes: 10 }));
-    const moving = new MovingSplats({ start: 0, end: 10, fps: 1, frames }, budget, server.load, () => {}, (error) => faults.push(error));
-    return { server, moving, faults, shown: () => moving.shown[0]?.mesh.name };
-  }
-  it("shows the frame of its time and fetches the next ones ahead", async () => {
-    const { server, moving, shown } = film(1000);
-    const there = vi.fn();
-    void moving.setTime(4.7).then(there);
-    expect(server.open).toEqual(["frame 4", "frame 5", "frame 6"]);
-    expect(shown()).toBeUndefined();
-    await server.come("frame 5");
-    expect(there).not.toHaveBeenCalled();
-    expect(moving.settled).toBe(false);
-    await server.come("frame 4");
-    expect(there).toHaveBeenCalled();
-    expect([shown(), moving.settled]).toEqual(["frame 4", true]);
-    void moving.setTime(5.1);
-    expect(shown()).toBe("frame 5");
-    await server.comeAll();
-    expect(server.asked.slice().sort()).toEqual(["frame 0", "frame 1", "frame 4", "frame 5", "frame 6", "frame 7", "frame 8", "frame 9"]); // round the end
-  });
-  it("holds no more frames than the budget", async () => {
-    const { server, moving, shown } = film(30);
-    const seen: LoadedSplats[] = [];
-    for (let time = 0; time < 25; time++) {
-      void moving.setTime(time % 10);
-      await server.comeAll();
-      expect(shown()).toBe(`frame ${time % 10}`);
-      seen.push(moving.shown[0]!);
-    }
-    const kept = new Set(seen.filter(({ mesh }) => !(mesh as any).gone));
-    expect(kept.size).toBeLessThanOrEqual(4);
-  });
-  it("waits for none that was passed over", async () => {
-    const { server, moving, shown } = film(1000);
-    const there = vi.fn();
-    void moving.setTime(0).then(there);
-    void moving.setTime(8);
-    await vi.advanceTimersByTimeAsync(1);
-    expect(there).toHaveBeenCalled();
-    expect(server.open).toContain("frame 8"); // one of those fetched ahead gave way
-    expect(server.open).toHaveLength(3);
-    await server.comeAll();
-    expect(shown()).toBe("frame 8");
-  });
-  it("rejects when the frame that is awaited cannot be had", async () => {
-    const { server, moving, faults } = film(1000);
-    const failed = expect(moving.setTime(2)).rejects.toThrow("broken");
-    await server.come("frame 2", new Error("broken"));
-    await failed;
-    expect(faults).toEqual([]);
   });
 });

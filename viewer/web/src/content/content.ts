@@ -1,11 +1,13 @@
 /** Splats and mesh: loading with progress, a coarse picture first, what is shown, and what lies under a pixel. */
 
 import * as THREE from "three";
-import type { Manifest, SplatFile } from "../manifest";
+import type { Manifest, Moving, SplatFile } from "../manifest";
 import { Draft } from "../view/draft";
 import type { Stage } from "../view/stage";
 import { deviceBudget, holdsExactly, thisDevice } from "./device";
-import { MovingSplats } from "./moving";
+import { MovingSplats, segmentAt } from "./moving";
+import type { Group } from "./motion";
+import { loadBody, loadSegment, type MovingBody } from "./moving_file";
 import { medianDistance, type Pickable } from "./pick";
 import { drawFirst, drawnOf, frustumPlanes, type LoadedSplats, loadSplats } from "./splat_file";
 import { Surface } from "./surface";
@@ -28,8 +30,6 @@ export interface Picked {
   distance: number;
 }
 
-/** Splats of all frames held at once, for a moving scene whose manifest names no budget. */
-const MOVING_BUDGET = 4_000_000;
 /** While the eye moves through a scene that streams, tiles are chosen anew at most so often. */
 const CHOOSE_SECONDS = 0.3;
 
@@ -44,7 +44,8 @@ export class Content {
   /** How many splats this device may hold at once. */
   readonly deviceBudget: number;
   private readonly tiles: Tiles | null = null;
-  private readonly moving: MovingSplats | null = null;
+  private readonly moving: MovingSplats<Group[]> | null = null;
+  private body: MovingBody | null = null;
   private readonly surface: Surface | null = null;
   private readonly listeners = new Set<(progress: Progress) => void>();
   private readonly faults = new Set<(error: unknown) => void>();
@@ -67,7 +68,7 @@ export class Content {
     this.startTime = manifest.moving?.start ?? null;
     const device = thisDevice();
     const set = manifest.splats;
-    this.deviceBudget = deviceBudget(set?.budget ?? MOVING_BUDGET, device);
+    this.deviceBudget = deviceBudget(set?.budget ?? Infinity, device);
     this.shownNow = manifest.splats || manifest.moving ? "splats" : "mesh";
     world.add(this.splats, this.mesh);
     const exact = holdsExactly(Math.min(this.deviceBudget, set?.count ?? 0), device);
@@ -84,8 +85,14 @@ export class Content {
       this.splats.add(this.tiles.group, this.tiles.drafts);
     }
     if (manifest.moving) {
-      this.moving = new MovingSplats(manifest.moving, this.deviceBudget, (file, signal) => load(file, { exact, signal }), () => this.changed(), (error) => this.fault(error));
-      this.splats.add(this.moving.group);
+      this.moving = new MovingSplats<Group[]>(manifest.moving.segments, {
+        load: (index, signal) => this.loadSegment(index, signal),
+        show: (groups, share) => {
+          this.body?.pose(groups, share);
+          this.changed();
+        },
+        onFault: (error) => this.fault(error),
+      });
     }
     if (manifest.mesh) {
       this.surface = new Surface(manifest.mesh, () => stage.invalidate());
@@ -95,7 +102,7 @@ export class Content {
     this.draft = new Draft((on) => (stage.draft = on), () => this.tiles?.timesCoarse ?? 1, stage.drawsOnCpu && (set?.count ?? 0) > CPU_SPLATS);
     stage.onFrame((seconds) => {
       this.follow(seconds);
-      if (stage.renderer.xr.isPresenting || this.moving?.shown.length) this.draft.stop();
+      if (stage.renderer.xr.isPresenting || this.moving) this.draft.stop();
       else if (this.progress.state === "ready" && this.tiles) this.draft.tick(stage.camera.matrixWorld, seconds, stage.held, stage.lastFrame);
     });
   }
@@ -118,7 +125,7 @@ export class Content {
   }
   /** Whether there are splats whose colour depends on where one looks from. */
   get hasViewDependentColour(): boolean {
-    return (this.manifest.splats?.sh_degree ?? 0) > 0;
+    return ((this.manifest.splats ?? this.manifest.moving)?.sh_degree ?? 0) > 0;
   }
   get viewDependentColour(): boolean {
     return this.shDegree > 0;
@@ -181,7 +188,7 @@ export class Content {
     local.direction.normalize();
     let distance = Infinity;
     if (this.splats.visible) {
-      const antialiased = this.manifest.splats?.antialiased ?? false;
+      const antialiased = (this.manifest.splats ?? this.manifest.moving)?.antialiased ?? false;
       distance = medianDistance(this.pickables, { origin: local.origin.toArray(), direction: local.direction.toArray(), pixel, antialiased }) ?? Infinity;
     }
     const hit = this.mesh.visible ? this.surface?.pick(ray) : null;
@@ -197,8 +204,9 @@ export class Content {
       this.tell("coarse", this.progress.done);
       if (!moving) await this.tiles.loadFirst();
     }
+    if (moving) await this.loadMoving(moving);
     if (this.startTime !== null) await this.goToTime(this.startTime);
-    if (this.mesh.visible || !this.tiles) await this.surface?.load((bytes) => this.count(bytes, mesh?.bytes ?? 1));
+    if (this.mesh.visible || (!this.tiles && !moving)) await this.surface?.load((bytes) => this.count(bytes, mesh?.bytes ?? 1));
     await this.stage.picture();
     this.tell("ready", 1);
   }
@@ -223,6 +231,20 @@ export class Content {
     return this.moving?.settled ?? true;
   }
 
+  /** The whole scene at its first moment, before the first segment comes. */
+  private async loadMoving(moving: Moving): Promise<void> {
+    const first = moving.segments[segmentAt(moving.segments, this.startTime ?? moving.start)]!.bytes;
+    this.body = await loadBody(moving, this.shDegree, (bytes) => this.count(bytes, moving.bytes + first));
+    for (const { mesh } of this.body.parts) this.splats.add(mesh);
+    this.changed();
+    this.tell("coarse", this.progress.done);
+  }
+  private loadSegment(index: number, signal: AbortSignal): Promise<Group[]> {
+    const moving = this.manifest.moving!;
+    const { bytes, start, end } = moving.segments[index]!;
+    const awaited = this.timeNow !== null && this.timeNow >= start && this.timeNow <= end; // those fetched ahead are no part of the first picture
+    return loadSegment(moving, this.body!.head, index, (done) => awaited && this.count(moving.bytes + done, moving.bytes + bytes), signal);
+  }
   private async goToTime(seconds: number): Promise<void> {
     if (!this.moving) return;
     this.timeNow = seconds;
@@ -230,11 +252,10 @@ export class Content {
     await this.moving.setTime(seconds);
   }
   private get loaded(): LoadedSplats[] {
-    const frame = this.moving?.shown ?? [];
-    return frame.length > 0 ? frame : (this.tiles?.shown ?? []);
+    return this.body?.parts ?? this.tiles?.shown ?? [];
   }
   private changed(): void {
-    if (this.tiles && this.moving) this.tiles.group.visible = this.moving.shown.length === 0;
+    if (this.tiles && this.moving) this.tiles.group.visible = this.body === null;
     for (const { mesh } of this.loaded) {
       if (mesh.maxSh === this.shDegree) continue;
       mesh.maxSh = this.shDegree;

@@ -1,129 +1,119 @@
-/** A scene with time: one file of splats a frame, fetched ahead of the time shown. Each frame is the whole scene at its time. */
+/** A scene with time: segments of about a second, fetched ahead of the time shown. Any segment can be shown without the others. */
 
-import * as THREE from "three";
-import type { Moving, SplatFile } from "../manifest";
-import type { LoadedSplats } from "./splat_file";
+const AHEAD = 2;
+const PARALLEL = 2;
+/** Decoded segments that are kept. */
+const HELD = 6;
 
-const AHEAD = 6;
-const PARALLEL = 3;
+export interface Span {
+  start: number;
+  end: number;
+}
+export interface MovingHooks<T> {
+  load: (index: number, signal: AbortSignal) => Promise<T>;
+  /** Show a moment: a share 0..1 of a segment. */
+  show: (segment: T, share: number) => void;
+  /** A segment could not be loaded, and nobody awaits it. */
+  onFault: (error: unknown) => void;
+}
+interface Waiter {
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
 
-/** The frame that is shown at a time: the last one that has begun. Times rise. */
-export function frameAt(times: readonly number[], time: number): number {
-  let [low, high] = [0, times.length - 1];
+/** The segment that holds a time: the last one that has begun. Starts rise. */
+export function segmentAt(spans: readonly Span[], time: number): number {
+  let [low, high] = [0, spans.length - 1];
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (times[middle]! <= time) low = middle;
+    if (spans[middle]!.start <= time) low = middle;
     else high = middle - 1;
   }
   return low;
 }
 
-export class MovingSplats {
-  readonly group = new THREE.Group();
-  private readonly times: number[];
-  private readonly frames = new Map<number, LoadedSplats>();
+export class MovingSplats<T> {
+  private readonly held = new Map<number, T>();
   private readonly loading = new Map<number, AbortController>();
-  private readonly waiting = new Map<number, { resolve: () => void; reject: (error: unknown) => void }[]>();
-  private wanted = 0;
-  private current: LoadedSplats | null = null;
+  private waiting: Waiter[] = [];
+  private index = 0;
+  private time = 0;
+  private shownTime: number | null = null;
 
   constructor(
-    readonly moving: Moving,
-    /** Splats to hold at once, all frames together. */
-    private readonly budget: number,
-    private readonly load: (file: SplatFile, signal: AbortSignal) => Promise<LoadedSplats>,
-    private readonly onShown: () => void,
-    private readonly onFault: (error: unknown) => void,
-  ) {
-    this.times = moving.frames.map((frame) => frame.time);
-  }
+    readonly spans: readonly Span[],
+    private readonly hooks: MovingHooks<T>,
+  ) {}
 
-  get shown(): LoadedSplats[] {
-    return this.current ? [this.current] : [];
-  }
-  /** Whether the frame of the time that was asked for is the one shown. */
+  /** Whether the time that was asked for is the one shown. */
   get settled(): boolean {
-    return this.current !== null && this.frames.get(this.wanted) === this.current;
+    return this.shownTime === this.time;
   }
-  /** Show the scene at a time. Resolves when its frame is shown, or when another time was asked for meanwhile. */
+  /** How many segments are decoded now. */
+  get heldCount(): number {
+    return this.held.size;
+  }
+  /** Show the scene at a time. Resolves when it is shown, or when another segment was asked for meanwhile. */
   setTime(time: number): Promise<void> {
-    const index = frameAt(this.times, time);
-    for (const [other, waiters] of this.waiting) if (other !== index) for (const { resolve } of waiters.splice(0)) resolve();
-    this.wanted = index;
+    const index = segmentAt(this.spans, time);
+    if (index !== this.index) for (const { resolve } of this.waiting.splice(0)) resolve();
+    [this.index, this.time] = [index, time];
     const ahead = this.ahead();
     for (const [other, stop] of this.loading) if (!ahead.includes(other)) stop.abort();
-    const waits = !this.frames.has(index) && !this.loading.has(index);
     const last = ahead.filter((other) => this.loading.has(other)).at(-1);
-    if (waits && this.loading.size >= PARALLEL && last !== undefined) this.loading.get(last)!.abort(); // the frame that is awaited comes first
+    const awaited = !this.held.has(index) && !this.loading.has(index);
+    if (awaited && this.loading.size >= PARALLEL && last !== undefined) this.loading.get(last)!.abort(); // what is awaited comes first
     this.forget(ahead);
     this.pump();
-    if (this.frames.has(index)) {
-      this.show(index);
+    if (this.held.has(index)) {
+      this.show();
       return Promise.resolve();
     }
-    return new Promise((resolve, reject) => this.waiting.set(index, [...(this.waiting.get(index) ?? []), { resolve, reject }]));
+    return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
   }
 
-  /** The frame that is wanted and the next ones, round the end: as many as the budget holds. */
+  /** The segment that is shown and the next ones, round the end. */
   private ahead(): number[] {
-    const { frames } = this.moving;
-    const indices: number[] = [];
-    for (let step = 0, splats = 0; step <= AHEAD && step < frames.length; step++) {
-      const index = (this.wanted + step) % frames.length;
-      splats += frames[index]!.count;
-      if (step > 0 && splats > this.budget) break;
-      indices.push(index);
-    }
-    return indices;
+    const count = this.spans.length;
+    return Array.from({ length: Math.min(1 + AHEAD, count) }, (_, step) => (this.index + step) % count);
   }
-  /** Let go of frames until those that are coming have room: first those that come again last. */
+  /** Let go of segments: first those that come again last. */
   private forget(ahead: readonly number[]): void {
-    const { frames } = this.moving;
-    let room = this.budget - ahead.reduce((sum, index) => sum + frames[index]!.count, 0);
-    const turns = (index: number) => (index - this.wanted + frames.length) % frames.length;
-    const others = [...this.frames.keys()].filter((index) => !ahead.includes(index)).sort((a, b) => turns(a) - turns(b));
-    for (const index of others) {
-      const loaded = this.frames.get(index)!;
-      room -= loaded.count;
-      if (room >= 0 || loaded === this.current) continue;
-      this.frames.delete(index);
-      loaded.mesh.dispose();
-    }
+    const count = this.spans.length;
+    const turns = (index: number) => (index - this.index + count) % count;
+    const spare = [...this.held.keys()].filter((index) => !ahead.includes(index)).sort((a, b) => turns(a) - turns(b));
+    for (const index of spare.slice(HELD - ahead.length)) this.held.delete(index);
   }
   private pump(): void {
     for (const index of this.ahead()) {
       if (this.loading.size >= PARALLEL) return;
-      if (!this.frames.has(index) && !this.loading.has(index)) void this.fetch(index);
+      if (!this.held.has(index) && !this.loading.has(index)) void this.fetch(index);
     }
   }
   private async fetch(index: number): Promise<void> {
     const stop = new AbortController();
     this.loading.set(index, stop);
     try {
-      this.frames.set(index, await this.load(this.moving.frames[index]!, stop.signal));
-      if (index === this.wanted) this.show(index);
+      const segment = await this.hooks.load(index, stop.signal);
+      if (!stop.signal.aborted) this.held.set(index, segment);
     } catch (error) {
-      if (!stop.signal.aborted) {
-        const waiters = this.waiting.get(index)?.splice(0) ?? [];
-        for (const { reject } of waiters) reject(error);
-        if (waiters.length === 0) this.onFault(error);
-        this.loading.delete(index);
-        return; // no further try until another time is asked for
-      }
+      this.loading.delete(index);
+      if (stop.signal.aborted) return this.pump();
+      const waiters = index === this.index ? this.waiting.splice(0) : [];
+      for (const { reject } of waiters) reject(error);
+      if (waiters.length === 0) this.hooks.onFault(error);
+      return; // no further try until another time is asked for
     }
     this.loading.delete(index);
+    if (index === this.index && this.held.has(index)) this.show();
     this.pump();
   }
-  private show(index: number): void {
-    const loaded = this.frames.get(index)!;
-    if (loaded !== this.current) {
-      this.group.clear();
-      this.group.add(loaded.mesh);
-      const before = this.current;
-      this.current = loaded;
-      if (before && ![...this.frames.values()].includes(before)) before.mesh.dispose();
-      this.onShown();
+  private show(): void {
+    const span = this.spans[this.index]!;
+    if (this.shownTime !== this.time) {
+      this.shownTime = this.time;
+      this.hooks.show(this.held.get(this.index)!, (this.time - span.start) / (span.end - span.start));
     }
-    for (const { resolve } of this.waiting.get(index)?.splice(0) ?? []) resolve();
+    for (const { resolve } of this.waiting.splice(0)) resolve();
   }
 }

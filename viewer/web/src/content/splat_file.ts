@@ -24,21 +24,25 @@ export interface LoadOptions {
 
 /** Fetch, check and decode a file. Rejects with a PageError that says what is wrong with it. */
 export async function loadSplats(file: SplatFile, { onBytes = () => {}, signal, exact, shDegree }: LoadOptions): Promise<LoadedSplats> {
-  const fileBytes = await fetchBytes(file, onBytes, signal);
-  const pick = pickable(await inflateSpz(file.file, fileBytes, file.count));
+  return decodeSplats(file.file, await fetchBytes(file, onBytes, signal), file.count, { ...(signal && { signal }), exact, shDegree });
+}
+
+/** The same from the bytes of an SPZ file that is called `file`. */
+export async function decodeSplats(file: string, fileBytes: Uint8Array<ArrayBuffer>, count: number, { signal, exact, shDegree }: LoadOptions): Promise<LoadedSplats> {
+  const pick = pickable(await inflateSpz(file, fileBytes, count));
   signal?.throwIfAborted();
   const mesh = new SplatMesh({ fileBytes, fileType: SplatFileType.SPZ, extSplats: exact, raycastable: false, editable: true });
   mesh.maxSh = shDegree;
   try {
     await mesh.initialized;
   } catch (error) {
-    throw new PageError(`${file.file} is damaged (${error instanceof Error ? error.message : String(error)}). Publish the scene again.`);
+    throw new PageError(`${file} is damaged (${error instanceof Error ? error.message : String(error)}). Publish the scene again.`);
   }
   if (signal?.aborted) {
     mesh.dispose();
     signal.throwIfAborted();
   }
-  return { mesh, count: file.count, pick };
+  return { mesh, count, pick };
 }
 
 /** How many of its splats a mesh draws. */

@@ -114,7 +114,7 @@ function statistics(page: Page): HTMLElement {
     if (seconds - last < 0.5 || list.offsetParent === null) return;
     last = seconds;
     drawn.textContent = page.content.drawn.toLocaleString("en");
-    published.textContent = (page.manifest.splats?.count ?? page.content.held).toLocaleString("en");
+    published.textContent = ((page.manifest.splats ?? page.manifest.moving)?.count ?? page.content.held).toLocaleString("en");
     frame.textContent = page.stage.frameMs === null ? "–" : `${page.stage.frameMs.toFixed(1)} ms`;
     picture.textContent = `${page.stage.canvas.width} × ${page.stage.canvas.height}`;
   });

@@ -11,21 +11,22 @@ export function installTime(page: Page): void {
   const { manifest, content, ui, stage } = page;
   const { moving } = manifest;
   if (!moving) return;
-  const step = 1 / moving.fps;
+  const frames = Math.max(1, Math.round((moving.end - moving.start) * moving.fps));
+  const step = (moving.end - moving.start) / frames;
   let [playing, loop] = [false, true];
   const play = iconButton("Play", ICONS.play, "k");
   play.id = "play";
   const again = iconButton("Loop", ICON_LOOP);
   again.id = "loop";
   again.setAttribute("aria-pressed", "true");
-  const slider = element("input", { type: "range", id: "time", min: String(moving.start), max: String(moving.end), step: "any", value: String(moving.start), "aria-label": "Time" });
+  const slider = element("input", { type: "range", id: "time", min: "0", max: String(frames), step: "1", value: "0", "aria-label": "Time" });
   const output = element("output", { for: "time" });
   const bar = element("div", { class: "time", role: "region", "aria-label": "Time" }, play, slider, output, again);
   ui.root.append(bar);
 
   const tell = () => {
     const time = content.time ?? moving.start;
-    slider.value = String(time);
+    slider.value = String(Math.round((time - moving.start) / step));
     output.textContent = `${time.toFixed(2)} s`;
     slider.setAttribute("aria-valuetext", `${time.toFixed(2)} seconds`);
   };
@@ -48,7 +49,7 @@ export function installTime(page: Page): void {
     loop = !loop;
     again.setAttribute("aria-pressed", String(loop));
   });
-  slider.addEventListener("input", () => go(slider.valueAsNumber));
+  slider.addEventListener("input", () => go(slider.valueAsNumber === frames ? moving.end : moving.start + slider.valueAsNumber * step));
   ui.addKey({ key: "k", does: "Play, pause (also Space)", act: () => setPlaying(!playing) });
   stage.canvas.addEventListener("keydown", (event) => {
     if (event.key !== " ") return; // only here: elsewhere Space presses buttons

@@ -57,7 +57,7 @@ export class Pace {
   /** All splats that can be in the scene at once. */
   private get most(): number {
     const { content, manifest } = this.page;
-    return Math.max(1, Math.min(manifest.splats?.count ?? content.held, content.deviceBudget));
+    return Math.max(1, Math.min((manifest.splats ?? manifest.moving)?.count ?? content.held, content.deviceBudget));
   }
   private get start(): number {
     const { target, splats } = this.page.manifest;
