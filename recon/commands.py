@@ -290,7 +290,10 @@ def export(verb: str, summary: str, argv: Sequence[str]) -> None:
     if what == "splats":
         scene = resolve("render.edits:load_edited")(workspace, args.name, edits=args.edits)
         if not hasattr(scene, "at"):
-            raise InputError(f"Scene {args.name} is no splats, and {args.out.suffix} holds nothing else.")
+            raise InputError(
+                f"Scene {args.name} ({scene.info['scene']}) is a field, not splats, and {args.out.suffix} holds nothing else. "
+                "Train splats beside it (`recon train --scene gs --name splats`), or export its mesh (`recon mesh`)."
+            )
         content = scene.at(None)
     else:
         content = workspace.load("mesh", args.name)
@@ -352,7 +355,8 @@ def _no_workspace(root: Path) -> WorkspaceError:
 
 def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> None:
     root = workspace.root
-    progress.say(f"scene   {workspace.folder('train', name) / 'scene.ply'}")
+    folder = workspace.folder("train", name)
+    progress.say(f"scene   {next((p for p in [folder / 'scene.ply'] if p.is_file()), folder / 'scene.npz')}")
     progress.say(f"report  {workspace.folder('eval', name) / 'report.html'}")
     if (mesh := workspace.folder("mesh", name) / "mesh.glb").is_file():
         progress.say(f"mesh    {mesh}")

@@ -31,7 +31,7 @@ from render.report import write_report
 
 if TYPE_CHECKING:
     from recon.reconstruction import Reconstruction
-    from render.scene import SplatScene
+    from render.scene import Scene
 
 FLOAT = NDArray[np.float32]
 Color = tuple[float, float, float]
@@ -52,7 +52,7 @@ class ViewScore:
 
 
 def evaluate(
-    capture: Capture, reconstruction: Reconstruction, scene: SplatScene, options: EvalOptions, job: Job
+    capture: Capture, reconstruction: Reconstruction, scene: Scene, options: EvalOptions, job: Job
 ) -> dict[str, Any]:
     """Render the held-out views, write renders/NAME.png, metrics.json and report.html into job.folder, and return the metrics.
 
@@ -93,7 +93,7 @@ def evaluate(
     return metrics
 
 
-def _train_psnr(reconstruction: Reconstruction, scene: SplatScene, options: EvalOptions) -> float | None:
+def _train_psnr(reconstruction: Reconstruction, scene: Scene, options: EvalOptions) -> float | None:
     """Mean PSNR of every 8th posed photo, all of which were trained on: what is left to say when nothing was held out."""
     color = BACKGROUNDS[options.background]
     views = [render_view(reconstruction, scene, name, color) for name in reconstruction.model.names[::8]]
@@ -114,7 +114,7 @@ class View:
     matte: bool
 
 
-def render_view(reconstruction: Reconstruction, scene: SplatScene, name: str, background: Color) -> View:
+def render_view(reconstruction: Reconstruction, scene: Scene, name: str, background: Color) -> View:
     """One photo and its render. `background` stands behind photos with a matte; others have what the scene was trained over."""
     import torch
 

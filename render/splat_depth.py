@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from recon.files import save_npz
 from recon.mesh.consistency import agreement, neighbours_of
 from recon.mesh.views import DepthView
 from render.rasterize import rasterize
-from render.scene import SplatScene
 
 SURFACE = 0.75
 """Transmittance at which a scene's surface is taken. Splats trained for minutes are soft: half of the light passes what is
@@ -28,9 +28,10 @@ NOTHING = 0.05
 
 @dataclass(frozen=True)
 class SplatViews:
-    """Median z of a scene in N cameras. A view that was rendered before is read from `folder`."""
+    """z of a scene in N cameras: median z of splats, expected z of a field. A view that was rendered before is read from
+    `folder`."""
 
-    scene: SplatScene
+    scene: Any
     names: Sequence[str]
     """[N]."""
     cameras: Cameras
@@ -65,17 +66,22 @@ class SplatViews:
     def _render(self, index: int) -> dict[str, np.ndarray]:
         import torch
 
-        setup = self.scene.setup
+        scene, setup = self.scene, self.scene.setup
         with torch.no_grad():
-            seen = rasterize(
-                self.scene.at(),
-                self.cameras[index],
-                sh_degree=0,
-                antialiased=setup.antialiased,
-                near=setup.near,
-                median=SURFACE,
-            )
-        z, alpha = seen.extra["median_z"][0].numpy(), seen.alpha[0].cpu().numpy()
+            if hasattr(scene, "at"):
+                seen = rasterize(
+                    scene.at(),
+                    self.cameras[index],
+                    sh_degree=0,
+                    antialiased=setup.antialiased,
+                    near=setup.near,
+                    median=SURFACE,
+                )
+                z = seen.extra["median_z"][0].numpy()
+            else:
+                seen = scene.render(self.cameras[index])
+                z = seen.z[0].cpu().numpy()
+        alpha = seen.alpha[0].cpu().numpy()
         z = np.where(alpha < NOTHING, np.float32(np.inf), z)
         confidence = np.where(np.isfinite(z), np.clip((alpha - LEAST_ALPHA) / (1 - LEAST_ALPHA), 0, 1), 0)
         return {"z": z, "confidence": confidence.astype(np.float32)}

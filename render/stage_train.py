@@ -42,7 +42,7 @@ from render.initial import (
     view_width,
 )
 from render.options import TrainOptions, check_options, left_out_by_field
-from render.scene import SplatScene, TrainEvent
+from render.scene import Scene, TrainEvent
 from render.scene_file import read_npz, read_refined, read_scene, save_scene
 from render.scenes import config_of
 from render.train import Training, effective_long_side, prepare, resolution_plan, train, training_psnr
@@ -65,7 +65,7 @@ def train_stage(
     options: TrainOptions,
     job: Job,
     maps: DepthMaps | None = None,
-) -> SplatScene:
+) -> Scene:
     """Train a scene on the capture's training photos, and on their depth maps where --depth-weight says so.
 
     Raises InputError when there is nothing to train on.
@@ -91,7 +91,7 @@ def train_stage(
     return _finish(run, job)
 
 
-def train_from(capture: Capture, reconstruction: Reconstruction, *rest: Any) -> SplatScene:
+def train_from(capture: Capture, reconstruction: Reconstruction, *rest: Any) -> Scene:
     """train_stage() as the stage table calls it: where the options ask for depth maps, these come before the options."""
     *maps, options, job = rest
     return train_stage(capture, reconstruction, options, job, *maps)
@@ -243,7 +243,7 @@ class _Watcher:
         save_npz(self._job.folder / "preview.npz", step=event.step, world=world, **arrays)
 
 
-def _finish(run: Training, job: Job) -> SplatScene:
+def _finish(run: Training, job: Job) -> Scene:
     """Write the results, remove the preview, and hand over the scene."""
     scene: Any = run.scene
     scene.finish()
@@ -266,7 +266,7 @@ def _finish(run: Training, job: Job) -> SplatScene:
     return scene
 
 
-def load_scene(folder: Path) -> SplatScene:
+def load_scene(folder: Path) -> Scene:
     """Read what train_stage() wrote, onto the CPU. Raises WorkspaceError when it is damaged."""
     scene = read_scene(folder / "scene.npz")
     scene.history = [json.loads(line) for line in _lines(folder / "history.jsonl")]

@@ -199,6 +199,8 @@ def state_lines(snapshot: Snapshot) -> list[str]:
         lines.append(f"PSNR {snapshot.metrics['psnr']:.2f} dB, SSIM {snapshot.metrics.get('ssim') or 0:.4f} (held out)")
     if scene is not None and scene.splats is not None:
         lines.append(f"{len(scene.splats):,} splats")
+    elif scene is not None:
+        lines.append("a field without splats: it is drawn while the camera rests")
     if snapshot.training and last:
         lines.append(f"training: step {last['step']:,}, {last['seconds']:.0f} s, {last['long_side']} px")
     elif scene is not None and scene.step is not None:

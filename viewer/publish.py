@@ -107,6 +107,11 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
     splats, shown = None, None
     if scene is not None and hasattr(scene, "at"):
         splats, shown = _splats(scene, cameras[training], folder, options, progress)
+    elif scene is not None:
+        progress.warn(
+            f"Scene {options.name} ({scene.info['scene']}) is a field, not splats, which is what the page draws: it is left out. "
+            "Train splats beside it (`recon train --scene gs --name splats`) and publish these with --name splats."
+        )
     mesh = copy_mesh(workspace, folder, options)
     photos = write_photos(reconstruction, folder, options.photo_side, progress) if options.photos else None
     return {

@@ -1,0 +1,156 @@
+"""A radiance field for scenes without an end: cones instead of rays, all of space in a ball, small networks that propose.
+
+Source: Barron et al., Mip-NeRF 360: Unbounded Anti-Aliased Neural Radiance Fields, CVPR 2022; cones and integrated encoding:
+Mip-NeRF, ICCV 2021. Smaller networks, and the three axes instead of 21 directions, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from render.field import FieldScene
+from render.initial import SceneInit, SceneSetup
+from render.march import (
+    composite,
+    contract,
+    contracted_variance,
+    distortion,
+    frequencies,
+    frustums,
+    icosahedron,
+    interlevel,
+    resample,
+    stratified,
+    t_of_s,
+    weights_of,
+)
+from render.mlp import mlp, new_mlp
+from render.rays import RayRendering, Rays
+
+START = -1.0
+"""Added to raw densities before the softplus."""
+SCALE = 10.0
+"""Densities per radius of the scene's ball that a raw 1 stands for, about."""
+SPREAD = 0.01
+"""Share of a proposal's weights that is laid evenly along the ray, so that no place is ever given up."""
+
+
+@dataclass(frozen=True)
+class Mip360Config:
+    """0: about the paper's value on CUDA, a small one on the CPU (see SMALL and PAPER)."""
+
+    by_rays: ClassVar[bool] = True
+    layers: int = 0
+    width: int = 0
+    rays: int = 0
+    """Of a step."""
+    proposed: int = 0
+    """Intervals of each of the two rounds of proposals."""
+    final: int = 0
+    """Intervals that get colours."""
+    directions: int = 0
+    """Along which places are encoded: 3, the axes, or 21."""
+    lr: float = 0.0
+    """Adam's at the start."""
+    lr_final: float = 0.05
+    """Share of the rate that is left at the end; between, the decay is exponential."""
+    octaves: int = 9
+    """Of places."""
+    view_octaves: int = 4
+    """Of directions."""
+    contraction: bool = True
+    """All of space as a ball, and samples even in 1 / t. Off: places as they are, samples even in t."""
+    integrated: bool = True
+    """Encode the cone's pieces; off: their middles alone."""
+    distortion: float = 0.01
+    """Weight of the loss that gathers each ray's weights in one place."""
+
+    def build(self, init: SceneInit) -> Mip360Scene:
+        """A new field: its points are not used."""
+        chosen = SMALL if init.setup.device == "cpu" else PAPER
+        config = replace(self, **{name: getattr(self, name) or value for name, value in chosen.items()})
+        generator = torch.Generator().manual_seed(init.setup.seed)
+        coded, view = 2 * config.octaves * config.directions, 3 + 6 * config.view_octaves
+        hidden, skip = [config.width] * config.layers, config.skip
+        tensors = new_mlp("proposal", [coded, config.width, config.width, 1], generator)
+        tensors |= new_mlp("density", [coded, *hidden, config.width + 1], generator, skip=skip)
+        tensors |= new_mlp("color", [config.width + view, config.width // 2, 3], generator)
+        return config.load(init.setup, tensors)
+
+    @property
+    def skip(self) -> int | None:
+        """The layer that gets the place once more, where there is one behind it."""
+        return 5 if self.layers > 5 else None
+
+    def load(self, setup: SceneSetup, tensors: Mapping[str, Tensor]) -> Mip360Scene:
+        """A field of stored tensors."""
+        return Mip360Scene(self, setup, tensors)
+
+
+PAPER = {"layers": 8, "width": 256, "rays": 4096, "proposed": 64, "final": 32, "directions": 21, "lr": 1e-3}
+SMALL = {"layers": 4, "width": 64, "rays": 512, "proposed": 24, "final": 24, "directions": 3, "lr": 2e-3}
+
+
+class Mip360Scene(FieldScene):
+    """Networks "proposal" (place to density), "density" (place to density and features) and "color"."""
+
+    config: Mip360Config
+    ray_loss = "charbonnier"
+
+    def __init__(self, config: Mip360Config, setup: SceneSetup, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(config, setup, tensors)
+        self.rays_per_step = config.rays
+        self._basis = (icosahedron() if config.directions == 21 else torch.eye(3)).to(setup.device)
+        self._contracted = config.contraction and not setup.bounded
+
+    def schedule(self, progress: float) -> dict[str, float | Tensor]:
+        rate = float(self.config.lr * self.config.lr_final**progress)
+        return dict.fromkeys(self.tensors, rate)
+
+    def render_rays(self, rays: Rays, background: Tensor) -> RayRendering:
+        c = self.config
+        edges = stratified(len(rays), c.proposed, self.jitter, rays.origin.device)
+        edges = torch.cat([torch.zeros_like(edges[:, :1]), edges[:, 1:-1], torch.ones_like(edges[:, :1])], 1)
+        proposals = []
+        for count in (c.proposed, c.final):
+            w = self._weights(self._code(rays, edges), "proposal", rays, edges)[0]
+            proposals.append((edges, w))
+            edges = resample(edges, w.detach(), count, self.jitter, spread=SPREAD)
+        w, raw = self._weights(self._code(rays, edges), "density", rays, edges)
+        view = torch.cat([rays.direction, frequencies(rays.direction, c.view_octaves)], -1)
+        view = view[:, None].expand(-1, c.final, -1)
+        rgb = torch.sigmoid(mlp(self.tensors, "color", torch.cat([raw[..., 1:], view], -1)))
+        t = self._t(rays, edges)
+        seen, alpha, mean = composite(w, rgb, (t[:, 1:] + t[:, :-1]) / 2, background)
+        if not torch.is_grad_enabled():
+            return RayRendering(seen, alpha, mean)
+        penalty = torch.stack([interlevel(edges, w, *proposal).mean() for proposal in proposals]).sum()
+        if c.distortion:
+            penalty = penalty + c.distortion * distortion(edges, w).mean()
+        return RayRendering(seen, alpha, mean, penalty)
+
+    def _t(self, rays: Rays, edges: Tensor) -> Tensor:
+        return t_of_s(edges, rays.near, rays.far, "disparity" if self._contracted else "linear")
+
+    def _weights(self, coded: Tensor, network: str, rays: Rays, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """w [R, S] of intervals by a network, and all that it gives [R, S, ...]."""
+        raw = mlp(self.tensors, network, coded, skip=self.config.skip if network == "density" else None)
+        sigma = SCALE * torch.nn.functional.softplus(raw[..., 0] + START)
+        t = self._t(rays, edges)
+        return weights_of(sigma, (t[:, 1:] - t[:, :-1]) / self.setup.radius), raw
+
+    def _code(self, rays: Rays, edges: Tensor) -> Tensor:
+        """The encoding [R, S, ...] of the pieces of the rays' cones between edges s [R, S + 1]."""
+        c = self.config
+        t, along, across = frustums(self._t(rays, edges) / self.setup.radius, rays.radius)
+        x = self.place(rays.origin)[:, None] + rays.direction[:, None] * t[..., None]
+        placed = contract(x) if self._contracted else x
+        variance = None
+        if c.integrated:
+            variance = contracted_variance(x, rays.direction, along, across, self._basis, contracted=self._contracted)
+        return frequencies(placed @ self._basis.T, c.octaves, variance)
