@@ -144,7 +144,9 @@ def captured(args: argparse.Namespace) -> dict[str, Any]:
     """A real capture."""
     folder = args.workspace or (published() if args.what == "nrnerf" else None)
     if folder is None:
-        sys.exit("Give -w DIR: recon align VIDEOS -w DIR with the capture's calibration makes it.")
+        sys.exit(
+            "Give -w DIR: recon ingest VIDEOS -w DIR with their calibration, recon sfm -w DIR and recon align -w DIR make it."
+        )
     workspace = Workspace(folder)
     capture, posed = workspace.load("ingest"), workspace.load("align")
     if posed.model.cameras.time is None:
@@ -205,8 +207,7 @@ def published() -> Path:
     if (folder / "align" / "stage.json").is_file():
         return folder
     poses = llff(source).cam_from_world
-    height, width, focal = json.loads((source / "precomputed.json").read_text())["poses"][0][0][4], 0.0, 0.0
-    _, width, focal = (row[4] for row in json.loads((source / "precomputed.json").read_text())["poses"][0])
+    height, width, focal = (row[4] for row in json.loads((source / "precomputed.json").read_text())["poses"][0])
     frames = []
     (made / "source" / "images").mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(sorted(poses)):
@@ -218,8 +219,8 @@ def published() -> Path:
         frames.append({"file_path": f"images/{name}", "transform_matrix": world_from_cam.tolist(), "time": i / 30})
     head = {"w": int(width), "h": int(height), "fl_x": focal, "fl_y": focal, "cx": width / 2, "cy": height / 2}
     (made / "source" / "transforms.json").write_text(json.dumps(head | {"frames": frames}))
-    command = [sys.executable, "-m", "recon", "align", str(made / "source"), "-w", str(folder)]
-    subprocess.run(command, check=True, cwd=ROOT)
+    for words in (["ingest", str(made / "source")], ["sfm"], ["align"]):
+        subprocess.run([sys.executable, "-m", "recon", *words, "-w", str(folder)], check=True, cwd=ROOT)
     return folder
 
 
