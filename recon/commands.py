@@ -271,7 +271,7 @@ class ExportArguments:
     """`recon export OUT -w DIR`."""
 
     out: Positional[Path]
-    """File to write; its ending chooses the format: .ply or .spz for splats; .glb, .obj or .ply for a mesh. Of a scene that moves:
+    """File to write; its ending chooses the format: .ply or .spz for splats; .glb, .obj or .ply for a mesh. A scene that moves:
     moving.gs4d, or one file a frame as in frames/%04d.ply."""
     what: Literal["auto", "splats", "mesh", "hull", "shell"] = "auto"
     """splats: the trained scene. mesh: its textured mesh. hull, shell: a collider, the mesh's convex hull or its larger parts

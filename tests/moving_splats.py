@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class TurningBall:
         v, u = np.meshgrid(np.linspace(0.03, 0.7, detail // 2), np.linspace(-0.4, 0.4, detail // 2), indexing="ij")
         flap = np.stack([v.ravel(), rng.uniform(-0.01, 0.01, v.size), u.ravel()], 1)
         ends = np.cumsum([0, len(wall), len(ball), len(flap)])
-        self.wall, self.ball, self.flap = (slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        self.wall, self.ball, self.flap = (slice(int(a), int(b)) for a, b in pairwise(ends))
         mean = np.concatenate([wall, ball, flap])
         turns = np.concatenate([np.tile(facing, (len(wall), 1, 1)), frames, np.tile(facing, (len(flap), 1, 1))])
         wide = np.concatenate(
@@ -65,7 +66,9 @@ class TurningBall:
         scale = wide[:, None] * np.array([1.0, 0.7, 0.1])
         sh = np.zeros((len(mean), (sh_degree + 1) ** 2, 3))
         checks = np.sign(np.sin(7 * mean[:, 0]) * np.sin(7 * mean[:, 2]))
-        sh[:, 0] = (np.stack([0.5 + 0.3 * checks, 0.5 + 0.2 * np.sin(3 * mean[:, 0]), 0.6 - 0.3 * checks], 1) - 0.5) / SH_C0
+        sh[:, 0] = (
+            np.stack([0.5 + 0.3 * checks, 0.5 + 0.2 * np.sin(3 * mean[:, 0]), 0.6 - 0.3 * checks], 1) - 0.5
+        ) / SH_C0
         sh[:, 1:] = rng.normal(0, 0.04, sh[:, 1:].shape)
 
         def column(values: np.ndarray) -> torch.Tensor:
@@ -103,7 +106,9 @@ class BallScene(TurningBall):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.setup = SceneSetup(extent=2.0, near=0.02, splats=len(self.rest), sh_degree=self.rest.sh_degree, world=WORLD)
+        self.setup = SceneSetup(
+            extent=2.0, near=0.02, splats=len(self.rest), sh_degree=self.rest.sh_degree, world=WORLD
+        )
         self.info: dict[str, Any] = {"scene": "ball", "background": (0.0, 0.0, 0.0)}
         self.history: list[dict[str, Any]] = []
         self.refined: dict[str, Any] = {}

@@ -71,7 +71,7 @@ def test_a_still_all_around_at_its_time(space: Workspace) -> None:
 
 
 def test_moments_outside_are_refused_and_films_play_round(space: Workspace) -> None:
-    with pytest.raises(InputError, match="expected 1.5 to 3.5 seconds"):
+    with pytest.raises(InputError, match=r"expected 1\.5 to 3\.5 seconds"):
         moment_of(SCENE, "main", 0.0)
     with pytest.raises(InputError, match="stands still"):
         moment_of(object(), "main", 0.0)

@@ -274,8 +274,7 @@ def test_numbers_come_back_whatever_they_are() -> None:
     rng = np.random.default_rng(2)
     for scale in (1, 300, motion.LARGEST):
         n = {
-            name: rng.integers(-scale, scale + 1, (7, 11, width)).astype(float)
-            for name, width in motion.WIDTH.items()
+            name: rng.integers(-scale, scale + 1, (7, 11, width)).astype(float) for name, width in motion.WIDTH.items()
         }
         rows = np.sort(rng.choice(20, 11, replace=False))
         rest = np.setdiff1d(np.arange(20), rows)

@@ -1,4 +1,4 @@
-"""The page plays a scene that moves: true pictures at any time, by keyboard, from a link, and a sentence where a segment is broken."""
+"""The page plays a scene that moves: true pictures at any time, keyboard, links; a sentence where a segment is broken."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ class Plan:
 def film(
     workspace: Workspace, options: RenderOptions, progress: Progress | None = None, time: float | None = None
 ) -> Path:
-    """Render a film of a trained scene and return its place. Call again after a stop: finished frames are kept. time: the moment at
-    which a scene that moves stands still in it, seconds.
+    """Render a film of a trained scene and return its place. Call again after a stop: finished frames are kept. time: the moment
+    at which a scene that moves stands still in it, seconds.
 
     Raises InputError for a path, an option or a place that cannot be used, MissingPart without PyAV, WorkspaceError without
     a scene. Nothing is rendered before all of that is settled.

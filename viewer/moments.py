@@ -26,8 +26,8 @@ def moment_of(scene: Any, name: str, time: float | None) -> float | None:
 
 
 def played(sampled: Sampled, scene: Any, name: str, time: float | None) -> Sampled:
-    """The frames with the scene's moments: the one that --time names, those of the camera path, or the scene played from its start,
-    again and again. A scene that stands still has none.
+    """The frames with the scene's moments: the one that --time names, those of the camera path, or the scene played from its
+    start, again and again. A scene that stands still has none.
     """
     moment, times = moment_of(scene, name, time), getattr(scene, "times", None)
     if moment is not None:

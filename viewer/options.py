@@ -147,8 +147,8 @@ class MomentOptions:
     """When a scene that moves is shown."""
 
     time: float | None = None
-    """Show a scene that moves at this moment, seconds from its capture's start. Without it, what the camera path says; else a film
-    plays the scene from its start, again and again."""
+    """Show a scene that moves at this moment, seconds from its capture's start. Without it, what the camera path says; else a
+    film plays the scene from its start, again and again."""
 
 
 @dataclass(frozen=True)

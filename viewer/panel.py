@@ -56,7 +56,9 @@ class Panel:
             self.in_cameras: viser.GuiDropdownHandle[str] = gui.add_dropdown("In cameras", IN_CAMERAS[::2])
             self.camera_size = gui.add_slider("Camera size", 0.1, 4.0, 0.1, 1.0)
             self.point_size = gui.add_slider("Point size", 0.2, 5.0, 0.2, 1.0)
-            self.time = gui.add_slider("Time", 0.0, 1.0, 0.01, 0.0, visible=False, hint="Seconds from the capture's start.")
+            self.time = gui.add_slider(
+                "Time", 0.0, 1.0, 0.01, 0.0, visible=False, hint="Seconds from the capture's start."
+            )
             self.home = gui.add_button("Back to the start")
         self._photo_folder = gui.add_folder("Photo and render", visible=False)
         with self._photo_folder:

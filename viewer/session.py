@@ -157,8 +157,8 @@ class Session:
         moment, scene = self._moment, self.client.scene
         if moment is not None and self._moment_of is not self.editor.scene:  # edited meanwhile
             self.painter.ask(self.key("time"), self._show_moment, urgent=True)
-        still = moment is None or moment.splats is None or self.editor.selecting  # the mark of a selection is in the first one
-        packed = self.editor.packed(self._packed) if still else pack(moment.splats)
+        later = None if moment is None or self.editor.selecting else moment.splats  # a selection is marked in the first
+        packed = self.editor.packed(self._packed) if later is None else pack(later)
         if packed is None or len(packed.buffer) == 0:
             if self.splats is not None:
                 self.splats.remove()

@@ -1,5 +1,5 @@
-"""A scene that moves in a site: header and base of its .gs4d file, and each segment as a file of its own, so that any server streams
-it by seconds.
+"""A scene that moves in a site: header and base of its .gs4d file, and each segment as a file of its own, so that any server
+streams it by seconds.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ MOMENTS = 3
 def write_moving_splats(
     scene: Any, training: Cameras, folder: Path, target: Target, options: PublishOptions, progress: Progress
 ) -> tuple[dict[str, Any], Shown] | None:
-    """Write splats/moving.bin and splats/m0000.bin ... into the site; returns the manifest's "moving" and the scene in the middle of
-    its time as the cameras see it. None where nothing moves.
+    """Write splats/moving.bin and splats/m0000.bin ... into the site; returns the manifest's "moving" and the scene in the middle
+    of its time as the cameras see it. None where nothing moves.
     """
     shown, rows = _looked_at(scene, training, target, options, progress)
     degree = target.sh_degree if options.sh_degree is None else options.sh_degree
@@ -54,15 +54,14 @@ def _looked_at(
 ) -> tuple[Shown, torch.Tensor]:
     """The splats that go out, the most important first, in the middle of the scene's time; and their rows."""
     drawing = Drawing(scene.setup.near, scene.setup.antialiased)
-    moments = np.linspace(*scene.times, MOMENTS)
+    moments = np.linspace(scene.times[0], scene.times[1], MOMENTS)
     splats = [scene.at(float(moment)).detach().to("cpu") for moment in moments]
     fine = torch.stack([torch.isfinite(c.reshape(len(s), -1)).all(1) for s in splats for c in s.columns().values()])
     kept = torch.nonzero(fine.all(0) & torch.stack([s.opacity >= ALPHA_MIN for s in splats]).any(0)).ravel()
     views = [VIEWS // MOMENTS] * MOMENTS
     views[MOMENTS // 2] = VIEWS
     seen = [
-        contributions(s[kept], spread_views(training, v), drawing, progress)
-        for s, v in zip(splats, views, strict=True)
+        contributions(s[kept], spread_views(training, v), drawing, progress) for s, v in zip(splats, views, strict=True)
     ]
     total = np.sum([one.total for one in seen], axis=0)
     most = target.splats if options.splats is None else options.splats or len(kept)

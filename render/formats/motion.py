@@ -145,7 +145,8 @@ class Group:
     def values(self, channel: str, units: Units, share: float) -> Array:
         """f64[m, C] at a share 0..1 of the segment."""
         weights = curve_at(self.keys, np.array([share]))[0]
-        return units.values(channel, np.tensordot(weights, self.n[channel], 1), self.rows)
+        n: Array = np.einsum("k,kmc->mc", weights, self.n[channel])
+        return units.values(channel, n, self.rows)
 
 
 def fit(tracks: Tracks, units: Units, tolerance: float) -> list[Group]:
@@ -209,8 +210,8 @@ def _pack_channel(n: NDArray[np.int64]) -> bytes:
 
 
 def residuals(n: NDArray[np.int64], order: int) -> NDArray[np.int64]:
-    """What is left of n [K + 1, ...] after prediction from up to `order` keyframes before: of order 1 the last one, of order 2 the
-    line and of order 3 the parabola through the last ones.
+    """What is left of n [K + 1, ...] after prediction from up to `order` keyframes before: of order 1 the last one, of 2 the
+    line and of 3 the parabola through the last ones.
     """
     found = n.copy()
     for j in range(1, len(n)):

@@ -11,8 +11,9 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,8 +26,9 @@ from recon.files import atomic_write
 from recon.geometry import Array, World
 from recon.job import NoProgress, Progress
 from render.formats import motion
-from render.formats.motion import ALWAYS, MOST_FRAMES, WIDTH, Group, Units
-from render.formats.spz import spz_bytes, splats_of
+from render.formats.motion import ALWAYS, Group, Units
+from render.formats.moving_header import FPS_SPAN, MOST_SECONDS, checked
+from render.formats.spz import splats_of, spz_bytes
 from render.splats import Splats
 
 MAGIC, VERSION = b"GS4D", 1
@@ -36,18 +38,22 @@ TOLERANCE = 0.12
 """Of a splat's size, see motion.off_by(). Against the synthetic scene's own renders: tests/bench/bench_moving_file.py."""
 FINEST_PERCENT, FINEST_SHARE = 10, 0.5
 """Splats below this share of this percentile of all sizes count as that large: they are smaller than what pixels show."""
-MOST_SECONDS, FPS_SPAN = 86_400.0, (0.01, 1000.0)
 AGAIN = "Write it again with `recon export`."
 
 
 class Moving(Protocol):
     """What can be written: a scene that moves, or a file of one."""
 
-    times: tuple[float, float]
-    """First and last moment, seconds."""
-    fps: float
+    @property
+    def times(self) -> tuple[float, float]:
+        """First and last moment, seconds."""
+        ...
 
-    def at(self, time: float | None = None) -> Splats:
+    @property
+    def fps(self) -> float: ...
+
+    @property
+    def at(self) -> Callable[[float | None], Splats]:
         """All splats at a time; rows stay the same splats."""
         ...
 
@@ -301,8 +307,8 @@ class MovingSplats:
 
 
 def read_moving(path: Path) -> MovingSplats:
-    """Read a .gs4d file. Raises InputError for one that is none, of another version, cut short or damaged; what its header promises
-    is allocated only when the file is large enough to hold it.
+    """Read a .gs4d file. Raises InputError for one that is none, of another version, cut short or damaged; what its header
+    promises is allocated only when the file is large enough to hold it.
     """
     try:
         data = path.read_bytes()
@@ -326,7 +332,7 @@ def read_moving(path: Path) -> MovingSplats:
         raise InputError(
             f"{path} is damaged: {header['moving']} splats should move, {len(moves)} are marked as such. {AGAIN}"
         )
-    segments = [data[a:b] for a, b in zip(ends[2:-1], ends[3:], strict=True)]
+    segments = [data[a:b] for a, b in pairwise(ends[2:])]
     return MovingSplats(header, replace(base, world=header["world"]), moves, segments, path)
 
 
@@ -342,60 +348,6 @@ def _header(data: bytes, path: Path) -> tuple[dict[str, Any], int]:
     end = HEAD.size + length
     try:
         raw = json.loads(data[HEAD.size : end].decode("utf-8"))
-        return _checked(raw), end
+        return checked(raw), end
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, InputError) as error:
         raise InputError(f"{path} has a damaged header ({error}). {AGAIN}") from error
-
-
-def _checked(raw: Any) -> dict[str, Any]:
-    """The header's values in their types. Raises ValueError, KeyError or TypeError for any that cannot be."""
-    if not isinstance(raw["antialiased"], bool) or raw["channels"] not in ([*ALWAYS], [*ALWAYS, "opacity"]):
-        raise ValueError("it is drawn in an unknown way")
-    header = {
-        "count": _whole(raw["count"], 1, 2**32),
-        "moving": _whole(raw["moving"], 1, raw["count"]),
-        "sh_degree": _whole(raw["sh_degree"], 0, 3),
-        "antialiased": raw["antialiased"],
-        "start": _number(raw["start"], -1e9, 1e9),
-        "end": _number(raw["end"], raw["start"], raw["start"] + MOST_SECONDS),
-        "fps": _number(raw["fps"], *FPS_SPAN),
-        "tolerance": _number(raw["tolerance"], 1e-6, 10),
-        "finest": _number(raw["finest"], 1e-12, 1e12),
-        "channels": raw["channels"],
-        "world": World.from_json(raw["world"]),
-        "base": {name: _whole(raw["base"][name], 1, 2**40) for name in ("spz", "mask")},
-        "segments": list(_segments(raw)),
-    }
-    if header["segments"][-1]["end"] != header["end"]:
-        raise ValueError("its segments do not reach its end")
-    return header
-
-
-def _segments(raw: Any) -> Iterator[Mapping[str, Any]]:
-    """The index, each segment where the one before it ends."""
-    at, time = 0, raw["start"]
-    if not raw["segments"]:
-        raise ValueError("it has no segments")
-    for row in raw["segments"]:
-        if row["start"] != time or not _number(row["end"], time, raw["end"]) > time or row["offset"] != at:
-            raise ValueError("its segments do not follow each other")
-        yield {
-            "offset": at,
-            "bytes": _whole(row["bytes"], 1, 2**32),
-            "frames": _whole(row["frames"], 1, MOST_FRAMES),
-            "start": float(time),
-            "end": float(row["end"]),
-        }
-        at, time = at + row["bytes"], row["end"]
-
-
-def _whole(value: Any, low: int, high: int) -> int:
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"expected a whole number from {low} to {high}, found {value!r:.40}")
-    return value
-
-
-def _number(value: Any, low: float, high: float) -> float:
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise ValueError(f"expected a number from {low:g} to {high:g}, found {value!r:.40}")
-    return float(value)
