@@ -101,8 +101,8 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
     if len(found.videos) > 1:
         names = ", ".join(name for name, _ in found.videos[:5])
         raise InputError(
-            f"{base} holds {len(found.videos)} videos ({names}). Name one of them, or all of them (cam1.mp4 cam2.mp4) where several "
-            "cameras filmed at the same time."
+            f"{base} holds {len(found.videos)} videos ({names}). Name one of them, or all of them (cam1.mp4 cam2.mp4) where "
+            "several cameras filmed at the same time."
         )
     return Source("video", found.videos[0][1].parent, found.videos[0][1])
 
