@@ -161,8 +161,9 @@ class WithPreset:
 class WithInput:
     """For verbs that start from photos."""
 
-    input: tyro.conf.Positional[Path | None] = None
-    """A folder of photos, a video, or a data set (COLMAP, transforms.json). May be left out once it has been read."""
+    input: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """A folder of photos, a video, several videos of one time (with a calibration of their cameras), or a data set (COLMAP,
+    transforms.json). May be left out once it has been read."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ PLACE = "place.json"
 """Where the photos lie. It stands outside the result's hash: photos that were moved are the same photos."""
 MIN_PHOTOS = 3
 MIN_PHOTOS_FOR_HOLDOUT = 16
+MIN_CAMERAS_FOR_HOLDOUT = 6
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Capture:
     protocol: str
     """How the split was made, in words; goes into metrics.json."""
     kind: str = "photos"
-    """"photos", "video", "colmap", "transforms", or the layout of a depth camera's recording (rgbd.py): what came in."""
+    """"photos", "video", "videos" (of several cameras at once), "colmap", "transforms", or the layout of a depth camera's
+    recording (rgbd.py): what came in."""
     time: Array | None = None
     """f64[N], seconds from the first photo; None unless every photo tells its time."""
     mask: tuple[str | None, ...] = ()
@@ -66,6 +69,8 @@ class Capture:
     """f64[N, 3] latitude deg, longitude deg, altitude m (NaN when only the altitude is unknown), WGS84.
 
     NaN rows where a photo has none; None when no photo has one."""
+    station: NDArray[np.int32] | None = None
+    """i32[N], where cameras stand still: photos with one number were taken from one pose; -1: from a pose of its own."""
     prior: SparseModel | None = None
     """Given poses, in the order of `names`: sfm triangulates and never moves them."""
 
@@ -115,6 +120,26 @@ def make_split(names: tuple[str, ...], holdout: str) -> tuple[tuple[str, ...], s
     return tuple("test" if i % 8 == 0 else "train" for i in range(len(names))), "every 8th photo held out"
 
 
+def moving_split(names: tuple[str, ...], camera: NDArray, moment: NDArray, holdout: str) -> tuple[tuple[str, ...], str]:
+    """The split of a capture with times: every 8th moment (of all cameras), and of six cameras or more the middle one whole.
+
+    `camera` and `moment` [N] count from 0, cameras in the order of their names. As make_split() where nothing is held out.
+    """
+    if holdout == "none" or len(names) < MIN_PHOTOS_FOR_HOLDOUT:
+        return make_split(names, holdout)
+    cameras = len(np.unique(camera))
+    if cameras < MIN_CAMERAS_FOR_HOLDOUT:
+        held, protocol = moment % 8 == 0, "every 8th frame time held out"
+        protocol += ", of all cameras" if cameras > 1 else ""
+    else:
+        whole = int(np.unique(camera)[cameras // 2])
+        first = names[int(np.flatnonzero(camera == whole)[0])]
+        called = first.rpartition("/")[0] or f"number {whole + 1}"
+        held = (moment % 8 == 0) | (camera == whole)
+        protocol = f"every 8th frame time of all cameras held out, and the whole camera {called}"
+    return tuple("test" if test else "train" for test in held), protocol
+
+
 def save_capture(capture: Capture, folder: Path, source: Path | None = None) -> None:
     """Write capture.json, capture.npz, place.json and, with given poses, prior/ (COLMAP).
 
@@ -133,7 +158,7 @@ def save_capture(capture: Capture, folder: Path, source: Path | None = None) -> 
     if capture.depth:
         head |= {"depth_confidence": capture.depth_confidence, "depth_camera": capture.depth_camera.to_json()}
     write_json(folder / "capture.json", head)
-    optional = {"time": capture.time, "gps": capture.gps}
+    optional = {"time": capture.time, "gps": capture.gps, "station": capture.station}
     save_npz(
         folder / "capture.npz",
         size=capture.size,
@@ -148,9 +173,19 @@ def save_capture(capture: Capture, folder: Path, source: Path | None = None) -> 
         write_json(folder / "prior" / "world.json", capture.prior.world.to_json())
 
 
-def save_place(folder: Path, root: Path, source: Path) -> None:
-    """Note where the photos of the capture in `folder` lie, and from what input they were found."""
-    write_json(folder / PLACE, {"root": str(root), "source": str(source)})
+def save_place(folder: Path, root: Path, source: Path, more: Sequence[Path] = ()) -> None:
+    """Note where the photos of the capture in `folder` lie, and from what input they were found (`more`: the other ones)."""
+    others = {"more": [str(path) for path in more]} if more else {}
+    write_json(folder / PLACE, {"root": str(root), "source": str(source)} | others)
+
+
+def load_sources(folder: Path) -> tuple[Path, ...]:
+    """All the paths of the input, as save_place() noted them; () where nothing is noted or it cannot be read."""
+    try:
+        place = json.loads((folder / PLACE).read_text(encoding="utf-8"))
+        return Path(place["source"]), *(Path(path) for path in place.get("more", ()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def load_place(folder: Path) -> tuple[Path, Path] | None:

@@ -152,7 +152,7 @@ def _run_stage(
     plan = workspace.plan(name, options, inputs, scene)
     redo = force or (args.redo and plan.action == "redo")
     kept = plan.action == "reuse" and not redo
-    if name == "ingest" and kept and args.input is not None:
+    if name == "ingest" and kept and args.input:
         _follow(workspace, args.input, options, progress)
     reads_depth = name in READS_DEPTH and getattr(options, "sensor", "auto") != "off"
     if (name in READS_PHOTOS or reads_depth) and (redo or plan.action in ("run", "resume")):
@@ -172,40 +172,41 @@ def _run_stage(
     return record
 
 
-def _follow(workspace: Workspace, source: Path, options: Any, progress: TerminalProgress) -> None:
+def _follow(workspace: Workspace, source: tuple[Path, ...], options: Any, progress: TerminalProgress) -> None:
     """Photos that were read already may have been moved since: later stages find them where they are now."""
     place = resolve("recon.ingest:follow")(source, options, workspace.folder("ingest"))
     if place is not None:
         progress.say(f"The photos are read from {place} from now on.")
 
 
-def _source(workspace: Workspace, args: Any, options: Any) -> tuple[Path, dict[str, str]]:
-    """The input's path and fingerprint: of what was given, or of what this workspace was made from."""
-    if args.input is None:
+def _source(workspace: Workspace, args: Any, options: Any) -> tuple[tuple[Path, ...], dict[str, str]]:
+    """The input's paths and fingerprint: of what was given, or of what this workspace was made from."""
+    if not args.input:
         return _earlier_source(workspace, args.redo, options)
-    source = args.input.expanduser().resolve()
-    if not source.exists():
-        raise InputError(f"{args.input} does not exist. Expected a folder of photos, a video or a data set.")
-    if source == workspace.root.resolve():
-        raise WorkspaceError(f"{args.input} is both the input and the workspace. Choose another folder with -w.")
+    source = tuple(path.expanduser().resolve() for path in args.input)
+    for path, given in zip(source, args.input, strict=True):
+        if not path.exists():
+            raise InputError(f"{given} does not exist. Expected a folder of photos, a video or a data set.")
+        if path == workspace.root.resolve():
+            raise WorkspaceError(f"{given} is both the input and the workspace. Choose another folder with -w.")
     return source, {"source": resolve("recon.ingest:fingerprint")(source, options)}
 
 
-def _earlier_source(workspace: Workspace, redo: bool, options: Any) -> tuple[Path, dict[str, str]]:
+def _earlier_source(workspace: Workspace, redo: bool, options: Any) -> tuple[tuple[Path, ...], dict[str, str]]:
     """What this workspace was made from. Its photos need not be there any more, unless they are to be read anew."""
-    record, place = workspace.record("ingest"), resolve("recon.capture:load_place")(workspace.folder("ingest"))
+    record, source = workspace.record("ingest"), resolve("recon.capture:load_sources")(workspace.folder("ingest"))
     example = command("recon", "run", "PHOTOS", "-w", workspace.root)
-    if record is None or place is None:
+    if record is None or not source:
         raise InputError(
             f"No input: {workspace.root} has not read any photos yet. Name a folder of photos, a video or a data set, as in "
             f"`{example}`."
         )
-    source, inputs = place[1], record["inputs"]
-    if redo and source.exists():
+    inputs, gone = record["inputs"], [path for path in source if not path.exists()]
+    if redo and not gone:
         inputs = {"source": resolve("recon.ingest:fingerprint")(source, options)}
-    if not source.exists() and workspace.plan("ingest", options, inputs).action != "reuse":
+    if gone and workspace.plan("ingest", options, inputs).action != "reuse":
         raise InputError(
-            f"The photos were in {source}, which is no longer there. Name the folder where they are, as in `{example}`."
+            f"The photos were in {gone[0]}, which is no longer there. Name the folder where they are, as in `{example}`."
         )
     return source, inputs
 

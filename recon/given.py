@@ -40,6 +40,8 @@ class Beside:
     confidence: dict[str, Path] = field(default_factory=dict)
     camera: DepthCamera = field(default_factory=DepthCamera)
     """Of the depth images."""
+    time: dict[str, float] = field(default_factory=dict)
+    """Photo name -> seconds; all photos or none."""
 
 
 def recorded_photos(recording: Recording, keep_poses: bool, job: Job) -> tuple[list[Photo], SparseModel | None, Beside]:
@@ -102,7 +104,14 @@ def transforms_photos(path: Path, job: Job) -> tuple[Path, list[Photo], SparseMo
     model = SparseModel(names, cameras, xyz, rgb, error, Observations.none(), World(up="estimated"))
     masks = {frame.name: frame.mask for frame in data.frames if frame.mask}
     depth = {frame.name: frame.depth for frame in data.frames if frame.depth}
-    beside = Beside(masks, depth, {}, DepthCamera(unit=data.depth_unit))
+    times = {frame.name: frame.time for frame in data.frames if frame.time is not None}
+    untimed = [frame.name for frame in data.frames if frame.time is None]
+    if times and untimed:
+        raise InputError(
+            f"{count(len(untimed), 'frame')} of {len(data.frames)} in {path} without a time ({some(untimed, 8)}), the others "
+            "have one. Give every frame a time, or none."
+        )
+    beside = Beside(masks, depth, {}, DepthCamera(unit=data.depth_unit), times)
     return data.root, photos, model, beside, (data.split, data.protocol) if data.split else None
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,18 @@ from typing import Literal
 
 import numpy as np
 
-from recon.capture import MIN_PHOTOS, Capture, load_capture, load_place, make_split, save_capture, save_place
+from recon.calibration import calibrated
+from recon.capture import (
+    MIN_PHOTOS,
+    Capture,
+    load_capture,
+    load_place,
+    load_sources,
+    make_split,
+    moving_split,
+    save_capture,
+    save_place,
+)
 from recon.depth_images import DepthCamera, inspect_depth
 from recon.errors import InputError, MissingPart
 from recon.given import Beside, colmap_photos, recorded_photos, transforms_photos, with_prior
@@ -31,9 +41,12 @@ from recon.sources import (
     hash_source,
     look,
     photo_root,
-    single,
+    several,
 )
+from recon.sparse import Observations, SparseModel
+from recon.timing import camera_ids, numbered, timed, times
 from recon.video import pick_frames
+from recon.videos import camera_names, take
 from recon.wording import count, shown, some
 
 FRAMES = "frames"
@@ -56,10 +69,17 @@ class IngestOptions:
     poses: Literal["keep", "ignore"] = "keep"
     """Poses that a data set brings (COLMAP, transforms.json, depth cameras): keep them as they are, or ignore them and find
     them anew."""
+    fps: float = 0.0
+    """Frames a second of numbered photos in one folder that tell no times (0: 30), which only a scene that moves asks for."""
+    sync: str = "none"
+    """Common clock of several videos: none (they began together), audio (their sound tells), or how many frames later than
+    the clock each began, as in 0,3,-2."""
 
     def __post_init__(self) -> None:
         if self.frames < MIN_PHOTOS:
             raise InputError(f"--frames {self.frames} is too few: at least {MIN_PHOTOS} are needed.")
+        if not 0 <= self.fps < 100_000:
+            raise InputError(f"--fps {self.fps:g} is no number of frames a second; expected one above 0, such as 30.")
 
 
 def fingerprint(source: Path | Sequence[Path], options: IngestOptions) -> str:
@@ -73,10 +93,11 @@ def follow(source: Path | Sequence[Path], options: IngestOptions, folder: Path) 
     The source must have the fingerprint of what was read: the photos are then the same.
     """
     found = look(source, options.poses == "keep")
-    place = Path(FRAMES) if found.kind == "video" else photo_root(found), single(source)
-    if load_place(folder) == place:
+    paths = several(source)
+    place = Path(FRAMES) if found.kind in ("video", "videos") else photo_root(found), paths[0]
+    if load_place(folder) == place and load_sources(folder) == tuple(paths):
         return None
-    save_place(folder, *place)
+    save_place(folder, *place, more=paths[1:])
     return place[1]
 
 
@@ -101,7 +122,9 @@ def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> C
         "depth": sum(d is not None for d in capture.depth),
         "gps": 0 if capture.gps is None else int(np.isfinite(capture.gps[:, 0]).sum()),
     }
-    save_capture(capture, job.folder, single(source))
+    paths = several(source)
+    save_capture(capture, job.folder, paths[0])
+    save_place(job.folder, capture.root, paths[0], more=paths[1:])
     return load_capture(job.folder)
 
 
@@ -109,7 +132,9 @@ def _read_folder(source: Source, options: IngestOptions, job: Job) -> Capture:
     found = find_files(source.root)
     _remark(found, job)
     photos = usable(inspect_photos(found.photos, job), source.root, job)
-    return capture_of(photos, source.root, options, job, among=found.depth)
+    capture = capture_of(photos, source.root, options, job, among=found.depth)
+    taken = any(not np.isnan(photo.exif.time) for photo in photos)
+    return capture if taken and not options.fps else numbered(capture, options.fps, job)
 
 
 def _read_recording(source: Source, options: IngestOptions, job: Job) -> Capture:
@@ -129,8 +154,9 @@ def _read_colmap(source: Source, options: IngestOptions, job: Job) -> Capture:
 
 def _read_transforms(source: Source, options: IngestOptions, job: Job) -> Capture:
     root, photos, model, files, split = transforms_photos(_model(source), job)
-    capture = capture_of(usable(photos, root, job), root, options, job, files=files)
-    return replace(with_prior(capture, model, split, options.holdout, job), kind="transforms")
+    capture = capture_of(usable(photos, root, job, copies=bool(files.time)), root, options, job, files=files)
+    capture = replace(with_prior(capture, model, split, options.holdout, job), kind="transforms")
+    return timed(capture, files.time, split is not None, options.holdout) if files.time else capture
 
 
 def _read_video(source: Source, options: IngestOptions, job: Job) -> Capture:
@@ -140,6 +166,36 @@ def _read_video(source: Source, options: IngestOptions, job: Job) -> Capture:
     time = {frame.name: frame.time for frame in frames}
     capture = capture_of(photos, folder, options, job)
     return replace(capture, root=Path(FRAMES), time=times([time[photo.name] for photo in photos]), kind="video")
+
+
+def _read_videos(source: Source, options: IngestOptions, job: Job) -> Capture:
+    folder = job.folder / FRAMES
+    shots, watched = take(source.videos, options.sync, options.frames, folder, job)
+    photos = usable(
+        inspect_photos([(shot.name, folder / shot.name) for shot in shots], job), source.root, job, copies=True
+    )
+    by_name = {shot.name: shot for shot in shots}
+    chosen = [by_name[photo.name] for photo in photos]
+    capture = capture_of(photos, folder, options, job)
+    video, moment = (np.array([getattr(shot, what) for shot in chosen], np.int32) for what in ("video", "moment"))
+    camera = camera_ids(video.tolist())
+    still = np.array([one.still for one in watched], bool)
+    station = np.where(still[video], camera, -1).astype(np.int32)
+    if source.model and options.poses == "keep":
+        names = camera_names(source.videos)
+        given, world = calibrated(source.model, names, [one.size for one in watched], [one.bars for one in watched])
+        if moved := [names[row] for row in np.flatnonzero(~still)]:
+            job.warn(f"{some(moved)} does not seem to stand still, but has one pose in {source.model.name}.")
+        model = SparseModel(
+            capture.names, given[video], np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32),
+            Observations.none(), world,
+        )  # fmt: skip
+        capture, station = with_prior(capture, model, None, options.holdout, job), camera
+    split, protocol = moving_split(capture.names, camera, moment, options.holdout)
+    return replace(
+        capture, root=Path(FRAMES), kind="videos", time=np.array([shot.time for shot in chosen]), camera_id=camera,
+        station=station if (station >= 0).any() else None, split=split, protocol=protocol,
+    )  # fmt: skip
 
 
 def _model(source: Source) -> Path:
@@ -152,6 +208,7 @@ READERS: dict[str, Callable[[Source, IngestOptions, Job], Capture]] = {
     "colmap": _read_colmap,
     "transforms": _read_transforms,
     "video": _read_video,
+    "videos": _read_videos,
     "recording": _read_recording,
 }
 
@@ -170,15 +227,15 @@ def _remark(found: Found, job: Job) -> None:
         job.warn(f"The folder {folder} cannot be opened; its photos are not used.")
 
 
-def usable(photos: Sequence[Photo], root: Path, job: Job) -> list[Photo]:
-    """The photos that can be used, in code-point order; the others are named in the job.
+def usable(photos: Sequence[Photo], root: Path, job: Job, *, copies: bool = False) -> list[Photo]:
+    """The photos that can be used, in code-point order; the others are named in the job. `copies`: equal ones, too.
 
     Raises InputError when fewer than MIN_PHOTOS are left, MissingPart when that is for want of an optional package.
     """
     reasons, first, good = dict[str, str](), dict[str, str](), list[Photo]()
     for photo in sorted(photos, key=lambda p: p.name):
         reason = photo.reason
-        if not reason and photo.sha256 in first:
+        if not reason and not copies and photo.sha256 in first:
             reason = f"it is a copy of {first[photo.sha256]}"
         if reason:
             reasons[photo.name] = reason
@@ -255,24 +312,11 @@ def capture_of(
     return capture
 
 
-def camera_ids(keys: Iterable[object]) -> np.ndarray:
-    """i32[N], 0-based in order of first appearance: equal keys share a camera."""
-    ids: dict[object, int] = {}
-    return np.array([ids.setdefault(key, len(ids)) for key in keys], np.int32)
-
-
-def times(seconds: Sequence[float]) -> np.ndarray | None:
-    """f64[N], seconds from the first photo taken; None unless every photo tells its time."""
-    if not seconds or any(math.isnan(s) for s in seconds):
-        return None
-    return np.array(seconds) - min(seconds)
-
-
 def fixes(photos: Sequence[Photo]) -> np.ndarray | None:
     """Capture.gps."""
     if all(photo.exif.gps is None for photo in photos):
         return None
-    return np.array([photo.exif.gps or (math.nan,) * 3 for photo in photos], np.float64)
+    return np.array([photo.exif.gps or (np.nan,) * 3 for photo in photos], np.float64)
 
 
 def find_masks(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from recon.calibration import is_calibration
 from recon.colmap_io import is_colmap, read_tables
 from recon.depth_images import DEPTH_ENDS
 from recon.errors import InputError
@@ -31,7 +32,7 @@ COLOUR = re.compile(r"[._-](color|colour|rgb)$", re.IGNORECASE)
 DEPTH = re.compile(r"[._-]depth$", re.IGNORECASE)
 EXPECTED = "Expected a folder of photos, a video, or a data set (a COLMAP model or transforms.json, with its photos)"
 
-Kind = Literal["photos", "video", "colmap", "transforms", "recording"]
+Kind = Literal["photos", "video", "videos", "colmap", "transforms", "recording"]
 Files = Sequence[tuple[str, Path]]
 
 
@@ -60,6 +61,8 @@ class Source:
     """Photo folder, absolute. For a video: the folder it lies in."""
     model: Path | None = None
     """The COLMAP folder, transforms.json or transforms_train.json, or the video."""
+    videos: tuple[Path, ...] = ()
+    """Several videos of one time, in the order given; `model` is then the calibration of their cameras, if there is any."""
     note: str = ""
     """What the user may want to know about the choice."""
 
@@ -69,7 +72,10 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
 
     Raises InputError for an input that is nothing recon knows.
     """
-    base = single(source)
+    paths = several(source)
+    if len(paths) > 1:
+        return _look_at_several(paths)
+    base = paths[0]
     if not (base.is_file() or base.is_dir()):
         raise InputError(f"{base} is neither a file nor a folder. {EXPECTED}.")
     if base.is_file():
@@ -95,17 +101,45 @@ def look(source: Path | Sequence[Path], keep_poses: bool = True) -> Source:
     if len(found.videos) > 1:
         names = ", ".join(name for name, _ in found.videos[:5])
         raise InputError(
-            f"{base} holds {len(found.videos)} videos ({names}); several at once are not supported yet. Name one of them."
+            f"{base} holds {len(found.videos)} videos ({names}). Name one of them, or all of them (cam1.mp4 cam2.mp4) where "
+            "several cameras filmed at the same time."
         )
     return Source("video", found.videos[0][1].parent, found.videos[0][1])
 
 
-def single(source: Path | Sequence[Path]) -> Path:
-    """The one path of an input, absolute. Raises InputError when it does not exist, or there are several."""
+def several(source: Path | Sequence[Path]) -> list[Path]:
+    """The paths of an input, absolute, in the order given. Raises InputError when there is none, or one does not exist."""
     paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    if len(paths) != 1:
-        raise InputError(f"{len(paths)} inputs are not supported yet. Name one folder or one video.")
-    path = Path(paths[0]).expanduser()
+    if not paths:
+        raise InputError(f"No input. {EXPECTED}.")
+    return [_resolved(Path(path)) for path in paths]
+
+
+def _look_at_several(paths: Sequence[Path]) -> Source:
+    """Videos that were filmed at one time, and at most one calibration of their cameras."""
+    videos, given = list[Path](), list[Path]()
+    for path in paths:
+        if path.is_dir():
+            videos += [video for _, video in find_files(path).videos]
+        elif path.suffix.lower() in VIDEO_ENDS:
+            videos.append(path)
+        elif is_calibration(path):
+            given.append(path)
+        else:
+            raise InputError(
+                f"{path} is neither a video nor a calibration. Several inputs at once are videos of one time (cam1.mp4 "
+                "cam2.mp4), and at most one calibration of their cameras (*.qca.txt, transforms.json)."
+            )
+    if len(videos) < 2 or len(given) > 1 or len(set(videos)) < len(videos):
+        raise InputError(
+            f"Found {count(len(set(videos)), 'video')} and {count(len(given), 'calibration')} among the inputs; expected two "
+            "different videos or more, and at most one calibration."
+        )
+    return Source("videos", videos[0].parent, given[0] if given else None, tuple(videos))
+
+
+def _resolved(path: Path) -> Path:
+    path = path.expanduser()
     if not path.exists():
         raise InputError(f"{path} does not exist. {EXPECTED}.")
     path = path.resolve()
@@ -226,6 +260,9 @@ def input_files(source: Source) -> dict[str, Path]:
     """Every file that ingest would look at, by a name that does not depend on where the input lies."""
     if source.kind == "video" and source.model:
         return {source.model.name: source.model}
+    if source.kind == "videos":
+        files = {f"{row}/{path.name}": path for row, path in enumerate(source.videos)}
+        return files | ({f"given/{source.model.name}": source.model} if source.model else {})
     if source.kind == "recording":
         return _recorded_files(source.root)
     files: dict[str, Path] = {}

@@ -51,7 +51,7 @@ STAGES: dict[str, Stage] = {
             run="recon.ingest:ingest",
             options="recon.ingest:IngestOptions",
             load="recon.capture:load_capture",
-            version=2,
+            version=3,
             apart=("place.json",),
             summary="Read photos, a video or an existing data set; check every photo; choose the held-out ones.",
         ),

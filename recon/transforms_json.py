@@ -57,6 +57,8 @@ class Frame:
     numbers: dict[str, float]
     """Those of NUMBERS that the frame, or the file for all frames, gives."""
     mask: Path | None = None
+    time: float | None = None
+    """Seconds, as the file says: `time`, which D-NeRF's data sets count from 0 to 1 over the whole capture."""
     depth: Path | None = None
     """Its depth image, of whole numbers in Transforms.depth_unit or of fractions in metres."""
 
@@ -95,7 +97,7 @@ def read_transforms(path: Path) -> Transforms:
     paired = path.name == "transforms_train.json" and test.is_file()
     files = (path, test) if paired else (path,)
     entries = [(file, entry) for file in files for entry in _frames(file)]
-    heads = {file: _load(file) for file in files}
+    heads = {file: load(file) for file in files}
     folder, parsed, missing, skipped = path.parent, [], [], dict[str, str]()
     for file, entry in entries:
         label = str(entry.get("file_path", "") if isinstance(entry, dict) else "") or f"a frame of {file.name}"
@@ -104,7 +106,7 @@ def read_transforms(path: Path) -> Transforms:
             if photo is None:
                 missing.append(label)
                 continue
-            parsed.append((file, entry, photo, _pose(entry.get("transform_matrix")), _numbers(heads[file], entry)))
+            parsed.append((file, entry, photo, pose_of(entry.get("transform_matrix")), numbers_of(heads[file], entry)))
         except ValueError as error:
             skipped[label] = str(error)
     root = _root(folder, [photo for _, _, photo, _, _ in parsed])
@@ -116,7 +118,9 @@ def read_transforms(path: Path) -> Transforms:
             continue
         mask = folder / str(entry["mask_path"]) if entry.get("mask_path") else None
         depth = folder / str(entry["depth_file_path"]) if entry.get("depth_file_path") else None
-        frames[name] = Frame(name, photo, pose, _model(heads[file], entry), numbers, mask, depth)
+        when = entry.get("time")
+        timed = float(when) if isinstance(when, (int, float)) and math.isfinite(when) else None
+        frames[name] = Frame(name, photo, pose, model_of(heads[file], entry), numbers, mask, timed, depth)
         split[name] = "test" if paired and file == test else "train"
     protocol = "the data set's own split (transforms_test.json)"
     ignored = 0
@@ -138,7 +142,7 @@ def _depth_unit(head: dict[str, Any], path: Path) -> float:
     return float(unit)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -152,7 +156,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _frames(path: Path) -> list[Any]:
-    return _load(path)["frames"]
+    return load(path)["frames"]
 
 
 def _photo(folder: Path, entry: Any) -> Path | None:
@@ -174,7 +178,7 @@ def _root(folder: Path, photos: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([photo.parent for photo in photos]))
 
 
-def _pose(matrix: Any) -> Array:
+def pose_of(matrix: Any) -> Array:
     """cam_from_world (OpenCV) from a transform_matrix, world_from_cam (OpenGL). Raises ValueError saying what is wrong."""
     try:
         m = np.array(matrix, np.float64)
@@ -193,7 +197,7 @@ def _pose(matrix: Any) -> Array:
     return se3_inverse(se3(opencv, m[:3, 3]))
 
 
-def _numbers(head: dict[str, Any], entry: dict[str, Any]) -> dict[str, float]:
+def numbers_of(head: dict[str, Any], entry: dict[str, Any]) -> dict[str, float]:
     """The intrinsics that hold for a frame: its own before the file's."""
     found = {}
     for key in NUMBERS:
@@ -206,7 +210,7 @@ def _numbers(head: dict[str, Any], entry: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _model(head: dict[str, Any], entry: dict[str, Any]) -> str:
+def model_of(head: dict[str, Any], entry: dict[str, Any]) -> str:
     name = entry.get("camera_model", head.get("camera_model"))
     if isinstance(name, str) and name:
         return name.upper()

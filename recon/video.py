@@ -101,7 +101,7 @@ def _check(video: Path, measured: Measured, chosen: list[int], most: int, job: J
     if len(chosen) < MIN_PHOTOS:
         raise InputError(
             f"The camera hardly moves in {video}: only {len(chosen)} of its frames show something new, at least {MIN_PHOTOS} "
-            "are needed. Film while walking around the scene."
+            "are needed, as how far away things are cannot be known from one place. Film while walking around the scene."
         )
     job.metrics |= {"video_frames": int(measured.index[-1]) + 1, "motion": round(total, 3), "picked": len(chosen)}
     if total / len(chosen) > WIDE_STEP:
@@ -112,7 +112,7 @@ def _check(video: Path, measured: Measured, chosen: list[int], most: int, job: J
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """A cv2.VideoCapture that turns frames upright by the video's rotation. Raises InputError when there is none."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a file is said below
     import cv2
@@ -143,7 +143,7 @@ def measure(video: Path, most: int, job: Job) -> Measured:
     import cv2
 
     rows, tracker = [], Tracker()
-    with _opened(video) as capture:
+    with opened(video) as capture:
         said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate = capture.get(cv2.CAP_PROP_FPS)
         rate = rate if 1 <= rate <= 1000 else 30.0
@@ -310,7 +310,7 @@ def _write(video: Path, folder: Path, frames: list[VideoFrame], job: Job) -> Non
         return
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    with _opened(video) as capture, job.task(f"writing frames of {video.name}", total=max(wanted) + 1) as task:
+    with opened(video) as capture, job.task(f"writing frames of {video.name}", total=max(wanted) + 1) as task:
         for index in range(max(wanted) + 1):
             if not capture.grab():
                 raise InputError(f"{video} changed while it was read. Run the same command again.")

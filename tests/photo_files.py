@@ -61,7 +61,7 @@ def exif_bytes(
     return exif.tobytes()
 
 
-def run_ingest(source: Path, folder: Path, **options: Any) -> tuple[Capture, Job]:
+def run_ingest(source: Path | tuple[Path, ...], folder: Path, **options: Any) -> tuple[Capture, Job]:
     """ingest() into `folder`, and the job with its warnings and metrics."""
     job = Job(folder)
     return ingest(source, IngestOptions(**options), job), job

@@ -62,7 +62,7 @@ def test_presets_move_defaults_and_explicit_options_win():
     args = parse("photos", "-w", "d", "--preset=high", "--long-side", "300")
     assert args.long_side == 300
     assert args.minutes == PRESETS["high"]["minutes"]
-    assert args.input == Path("photos")
+    assert args.input == (Path("photos"),)
     assert args.workspace == Path("d")
     assert arguments.take(OPTIONS[MAIN_JOB.index("train")], args).long_side == 300
 
@@ -71,7 +71,7 @@ def test_a_flag_of_several_values_given_twice_keeps_them_all():
     together = parse("photos", "--known-distance", "a b", "c", "-w", "d")
     apart = parse("photos", "--known-distance", "a b", "-w", "d", "--known-distance=c")
     assert together.known_distance == apart.known_distance == ("a b", "c")
-    assert (apart.input, apart.workspace) == (Path("photos"), Path("d"))
+    assert (apart.input, apart.workspace) == ((Path("photos"),), Path("d"))
 
 
 @pytest.mark.parametrize("words", [("--preset", "fast"), ("--nonsense",), ("--minutes", "soon")])

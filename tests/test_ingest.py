@@ -198,8 +198,8 @@ def test_a_damaged_stage_folder_is_said(tmp_path: Path):
             load_capture(tmp_path / "job")
 
 
-def test_several_inputs_are_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="2 inputs"):
+def test_several_inputs_that_are_no_videos_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="expected two different videos"):
         fingerprint((tmp_path, tmp_path), IngestOptions())
 
 

@@ -54,11 +54,17 @@ def sfm(capture: Capture, options: SfmOptions, job: Job) -> Reconstruction:
     from recon.sfm.colours import mean_colours
     from recon.sfm.given_poses import with_given_poses
     from recon.sfm.ladder import reconstruct
+    from recon.sfm.stills import for_all_photos, left_out_of, still_capture
     from recon.sfm.undistort import output_cameras, pinhole_of, undistort_photos, undistorted_model
 
-    model, left_out = (
-        with_given_poses(capture, options, job) if capture.prior is not None else reconstruct(capture, options, job)
-    )
+    place = with_given_poses if capture.prior is not None else reconstruct
+    if capture.station is None:
+        model, left_out = place(capture, options, job)
+    else:
+        stills, groups = still_capture(capture, job)
+        model, left_out = place(stills, options, job)
+        left_out = left_out_of(left_out, stills, groups, capture)
+        model = for_all_photos(model, stills, groups, capture)
     model = replace(model, cameras=replace(model.cameras, time=_times(capture, model)))
     pinhole = pinhole_of(model.cameras)
     output = output_cameras(pinhole, options.image_long_side)
