@@ -102,8 +102,8 @@ def test_seeds_differ_and_repeat() -> None:
 
 
 def test_rays_of_a_step_follow_from_its_samples(ball: Any) -> None:
-    run = start(NGP, dataset_of(orbit(6)), 3)
-    assert run.scene.rays_per_step == NGP.samples // NGP.steps_across < ball.rays_per_step
+    scene: Any = start(NGP, dataset_of(orbit(6)), 3).scene
+    assert scene.rays_per_step == NGP.samples // NGP.steps_across < ball.rays_per_step
 
 
 # Kill and read
