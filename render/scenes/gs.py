@@ -102,7 +102,7 @@ class GsScene:
         }
         for name, column in columns.items():
             self._buffers[name][: len(column)] = column.to(setup.device)
-        self._parameters = Parameters({}, {}, self._edit, capacity, RowGrads(), self._penalize)
+        self._parameters = Parameters({}, {}, self._edit, capacity, RowGrads(), penalize=self._penalize)
         self._show(len(columns["mean"]))
         self._sh_degree = setup.sh_degree
         self._generator = torch.Generator().manual_seed(setup.seed)
