@@ -68,4 +68,5 @@ def _run_all() -> None:
     depth_pulls(rgb[..., 0], rgb[..., 1], None, alpha, alpha, (none, none), 1.0, (1.0, 1.0, 1.0))
     count = torch.zeros(20, dtype=torch.int32)
     row_adam(columns, first, second, sink.grads, sink.rows, count, dict.fromkeys(columns, 0.0))
-    lazy_adam(*(torch.zeros(4) for _ in range(4)), 0.9, 0.99, 0.0, 1.0, 1e-15)
+    a, b, c, d = (torch.zeros(4) for _ in range(4))
+    lazy_adam(a, b, c, d, 0.9, 0.99, 0.0, 1.0, 1e-15)
