@@ -42,6 +42,7 @@ RATE_EXPOSURE, RATE_POSE = 6e-3, 2e-4
 """Learning rates at the start, of colours (0..1) and of radians and units of extent."""
 RATE_FINAL = 0.1
 """Share of these rates that is left at the end."""
+RAYS_WATCHED = 1024
 SMOOTHING = 0.02
 """Weight of the newest loss in the running mean."""
 
@@ -266,8 +267,20 @@ def _loss(run: Training, index: int, rgb: Tensor, target: Tensor, mask: Tensor |
 
 
 @torch.no_grad()
+def _rays_psnr(scene: Any, level: Level, device: str) -> float:
+    batch = sample_batch(level, np.random.default_rng(0), RAYS_WATCHED, scene.setup)
+    black = np.zeros(3, np.float32)
+    rgb = scene.render_rays(batch.rays.to(device), torch.from_numpy(black).to(device)).rgb.clamp(0, 1).cpu().numpy()
+    error = np.mean((batch.over(black) - rgb) ** 2, dtype=np.float64)
+    return float(-10 * np.log10(max(float(error), 1e-10)))
+
+
+@torch.no_grad()
 def training_psnr(run: Training, views: list[int], scale: float) -> float:
-    """Mean PSNR of some training photos at a scale, exposure applied: the curve that one watches."""
+    """Mean PSNR of some training photos at a scale, exposure applied: the curve that one watches. Of a scene of rays, over
+    RAYS_WATCHED pixels of all training photos, the same ones each time."""
+    if hasattr(run.scene, "render_rays"):
+        return _rays_psnr(run.scene, run.dataset.levels[scale], run.device)
     level, errors = run.dataset.levels[scale], []
     for index in views:
         photo = level.photo(index)
