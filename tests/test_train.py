@@ -254,7 +254,7 @@ def test_a_lost_held_out_photo_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"scene": "nerf"},
+        {"scene": "unknown"},
         {"steps": 0},
         {"splats": 0},
         {"sh_degree": 4},
