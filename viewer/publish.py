@@ -112,12 +112,12 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
     splats, moving, shown = None, None, None
     if scene is not None and hasattr(scene, "at"):
         splats, moving, shown = _splats(scene, cameras[training], folder, options, progress)
-    elif scene is not None:
-        progress.warn(
-            f"Scene {options.name} ({scene.info['scene']}) is a field, not splats, which is what the page draws: it is left out. "
-            "Train splats beside it (`recon train --scene gs --name splats`) and publish these with --name splats."
-        )
     mesh = copy_mesh(workspace, folder, options)
+    if splats is None and moving is None and mesh is None:
+        raise WorkspaceError(
+            f"Scene {options.name} has neither splats nor a mesh, which is what the page draws. Train splats beside it "
+            "(`recon train --scene gs --name splats`) and publish these with --name splats."
+        )
     photos = (
         write_photos(reconstruction, folder, options.photo_side or PHOTO_SIDE, progress) if options.photos else None
     )
