@@ -103,7 +103,9 @@ def test_a_path_of_twenty_thousand_keyframes_is_read(tab: Tab, tmp_path: Path) -
 
 def test_a_jump_keeps_the_old_picture_until_the_new_one_is_sorted(tab: Tab) -> None:
     at_rest(tab)
-    tab.run("window.recon.spark.sortDelay = 2500; window.recon.content.draft.tick = () => {}")  # a late frame asks for no draft
+    tab.run(
+        "window.recon.spark.sortDelay = 2500; window.recon.content.draft.tick = () => {}"
+    )  # a late frame asks for no draft
     tab.page.locator("#view").focus()
     held, sign = tab.page.locator(".held"), tab.page.locator(".sorting")
     assert held.is_hidden() and sign.is_hidden()

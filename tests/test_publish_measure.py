@@ -51,7 +51,9 @@ def test_a_graphics_card_is_not_called_software() -> None:
     card = "ANGLE (NVIDIA, NVIDIA GeForce RTX 3080 Direct3D11 vs_5_0 ps_5_0, D3D11)"
     assert not measure.in_software(card) and measure.in_software("ANGLE (Google, Vulkan 1.3.0 (SwiftShader Device))")
     times = {"browser": "Chromium 1", "renderer": card, "first_ms": 1, "ready_ms": 2, "frame_ms": 3}
-    said = publish.in_words({"splats": None, "moving": None, "mesh": None, "notes": None, "measured": times}, Path("site"))
+    said = publish.in_words(
+        {"splats": None, "moving": None, "mesh": None, "notes": None, "measured": times}, Path("site")
+    )
     assert card in said[0] and "software" not in " ".join(said)
 
 
