@@ -95,7 +95,7 @@ def test_the_view_follows_the_head(vr: Headset) -> None:
 def test_the_left_stick_walks_where_the_head_looks(vr: Headset) -> None:
     vr.head(0, EYES, 0, yaw=np.pi / 2)  # to the left: along -x of the place
     before = vr.told()
-    vr.stick("left", 0, -1, frames=4)
+    vr.stick("left", 0, -1, frames=12)
     assert vr.run("return reconVisit.drawing.vignette.now") > 0.05
     vr.stick("left", 0, 0)
     after = vr.told()
