@@ -24,7 +24,7 @@ from render.occupancy import EVERY, Occupancy
 from render.rays import RayRendering, Rays
 
 Contraction = Literal["auto", "on", "off"]
-CONE = 1 / 64
+CONE = 1 / 32
 """Of unbounded scenes: length of a step in units of the distance, beyond where that is longer than the first steps."""
 HIDDEN = 1e-3
 """Share of the light that reaches a sample, below which it is left out."""
