@@ -48,11 +48,11 @@ class GridField(FieldScene):
     contraction, occupancy, warm_up, steps_across, samples, half, ray_loss, lr, lr_final, lr_grid."""
 
     torch_threads = 1
+    behind_all = True
 
     def __init__(self, config: Any, setup: SceneSetup, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(config, setup, tensors)
         self.ray_loss = config.ray_loss
-        self.behind_all = True
         self._contracted = contracted(setup, config.contraction)
         step = 2 * setup.radius / config.steps_across
         self._unit = 2 * setup.radius / START
@@ -157,8 +157,8 @@ class GridField(FieldScene):
 
     def finish(self) -> None:
         """The mask is that of the densities from here on, as when the scene is read again."""
-        if self.config.occupancy and bool((self.tensors["occupancy"] > 0).any()):
-            self.occupancy.refresh()
+        if self.config.occupancy:
+            self.occupancy.finish()
         self.info |= {
             "contraction": self._contracted,
             "queries": self.queries,
