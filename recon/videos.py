@@ -108,7 +108,7 @@ def black_bars(picture: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def stands_still(looks: Iterable[NDArray[np.uint8]]) -> bool:
-    """Whether the median corner of the first grey picture stays where it was in all others; looks no further than the first no."""
+    """Whether the median corner of the first grey picture stays where it was in all others; stops at the first that says no."""
     import cv2
 
     looks = iter(looks)
