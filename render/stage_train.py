@@ -42,6 +42,7 @@ from render.initial import (
     training_points,
     view_width,
 )
+from render.moving_input import as_it_moves, check_capture
 from render.options import TrainOptions, check_options, left_out_by_field
 from render.scene import Scene, TrainEvent
 from render.scene_file import read_npz, read_refined, read_scene, save_scene
@@ -72,12 +73,14 @@ def train_stage(
     Raises InputError when there is nothing to train on.
     """
     check_options(options)
+    check_capture(capture, options)
     get_ready(pick_device(options.device), job)
     dataset = training_data(capture, reconstruction, options, job.scratch)
+    options, moves = as_it_moves(options, capture, dataset, job)
     depth = depth_targets(maps, dataset, options)
     init = initial_scene(reconstruction, dataset, options, depth)
     run = prepare(config_of(options.scene)(), init, dataset, options, depth=depth)
-    run.scene.info = {"scene": options.scene, "background": (0.0, 0.0, 0.0)}
+    run.scene.info = {"scene": options.scene, **moves, "background": (0.0, 0.0, 0.0)}
     if not run.scene.parameters().per_splat and (unused := left_out_by_field(options)):
         job.warn(f"{', '.join(unused)}: --scene {options.scene} has no splats, so this changes nothing")
     watcher = _Watcher(run, job, _fingerprint(options, dataset, depth))
@@ -149,7 +152,7 @@ def initial_scene(
     guessed = len(xyz) < MIN_POINTS
     if guessed:
         xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
-    times, fps = timeline(model.cameras.time)
+    times, fps = timeline(model.cameras, model.names)
     extent = view_width(dataset.cameras, xyz[:measured] if measured >= MIN_POINTS else xyz)
     setup = SceneSetup(
         extent=extent,
