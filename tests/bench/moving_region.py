@@ -2,9 +2,7 @@
 
     python tests/bench/moving_region.py WORKSPACE [--out DIR] [--long-side 512]
 
-Fixed cameras: what differs from the median over time. A moving camera: optical flow to neighbours in time (STEPS frames away)
-less what the poses allow (the distance from the epipolar line); a pixel moves when most of the neighbours in which flow can be
-trusted say so. Masks are opened, widened, and written as DIR/NAME.png (white = moves), of the undistorted photos' size, with
+The masks of recon/moving_region.py, written as DIR/NAME.png (white = moves), of the undistorted photos' size, with
 moving_region.json: the share of each photo, the settings, and a hash over all masks.
 """
 
@@ -13,57 +11,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from recon.cameras import Cameras
-from recon.motion import consistent, flow_between, grey, off_epipolar, stations_of, temporal_median
+from recon.moving_region import LIMIT, REACH, SHARE, STEPS, moving_region
 from tests.bench.common import record
-
-STEPS = (-6, -3, 3, 6)
-LIMIT = 0.0045
-"""Of the longer side: flow farther than this from its epipolar line is motion (1.7 px of 384)."""
-REACH = 0.012
-"""Of the longer side: how far the region is widened."""
-SHARE = 0.5
-LOOKS = 25
-
-Read = Callable[[int], NDArray[np.uint8]]
-
-
-def moving_region(
-    cameras: Cameras, time: NDArray, read: Read, row: int, steps: tuple[int, ...] = STEPS
-) -> NDArray[np.bool_]:
-    """bool[H, W] of photo `row`; `read` gives photos u8[H, W, 3] of the cameras' size (pinhole)."""
-    import cv2
-
-    station = stations_of(cameras)
-    if station[row] >= 0:
-        same = np.flatnonzero(station == station[row])
-        picks = same[np.unique(np.linspace(0, len(same) - 1, min(LOOKS, len(same))).round().astype(int))]
-        median = np.median(np.stack([read(int(i)) for i in picks]), axis=0).astype(np.uint8)
-        return temporal_median([median, median, read(row)])[1]
-    order = np.lexsort((time,))
-    place = int(np.flatnonzero(order == row)[0])
-    here, votes, trusted = grey(read(row)), 0.0, 0.0
-    side = max(here.shape)
-    for step in steps:
-        if not 0 <= place + step < len(order):
-            continue
-        other = int(order[place + step])
-        there = grey(read(other))
-        flow, back = flow_between(here, there), flow_between(there, here)
-        sure = consistent(flow, back, 0.004 * side)
-        votes = votes + (sure & (off_epipolar(cameras, row, other, flow) > LIMIT * side))
-        trusted = trusted + sure
-    moving = (np.asarray(votes) > SHARE * np.asarray(trusted)).astype(np.uint8)
-    moving = cv2.morphologyEx(moving, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    reach = 2 * round(REACH * side) + 1
-    return cv2.dilate(moving, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) > 0
 
 
 def main() -> None:
