@@ -105,7 +105,10 @@ def write_comparison(workspace: Workspace, names: Sequence[str], out: Path) -> t
     views = [name for name in scenes[0].images if name in shared]
     scenes = _apart(scenes, reconstruction, views)
     lines = beware(workspace, scenes, views)
-    page = resolve("render.compare_page:comparison")(workspace.root, reconstruction, scenes, views, lines)
+    linked = out.absolute().parent == workspace.root.absolute()
+    page = resolve("render.compare_page:comparison")(
+        workspace.root, reconstruction, scenes, views, lines, linked=linked
+    )
     try:
         with atomic_write(out) as stream:
             stream.write(page.encode("utf-8", "replace"))
@@ -193,7 +196,7 @@ def mean_of(scene: Compared, key: str, views: Sequence[str]) -> float | None:
 def beware(workspace: Workspace, scenes: Sequence[Compared], views: Sequence[str]) -> list[str]:
     """Why the numbers may not be compared, as sentences."""
     lines = [
-        f"Scene {scene.name} was evaluated before {' and '.join(stale)} was remade: `recon eval --redo` judges it anew."
+        f"Scene {scene.name} was evaluated before {' and '.join(stale)} was remade. `{again(workspace, scene)}` judges it anew."
         for scene in scenes
         if (stale := workspace.stale_inputs("eval", scene.name))
     ]
@@ -210,10 +213,18 @@ def beware(workspace: Workspace, scenes: Sequence[Compared], views: Sequence[str
     if len(set(devices.values())) > 1:
         told = ", ".join(f"{name} on {device}" for name, device in devices.items())
         lines.append(f"The views were rendered on different devices ({told}): their times do not compare.")
-    untimed = [scene.name for scene in scenes if seconds_a_view(scene) is None and scene.images]
-    if untimed:
-        lines.append(f"The evaluation of {', '.join(untimed)} took no time of the renders: `recon eval --redo` does.")
+    lines += [
+        f"The evaluation of scene {scene.name} took no time of its renders. `{again(workspace, scene)}` does."
+        for scene in scenes
+        if seconds_a_view(scene) is None and scene.images
+    ]
     return lines
+
+
+def again(workspace: Workspace, scene: Compared) -> str:
+    """The command that evaluates a scene anew."""
+    named = ["--name", scene.name] if scene.name != "main" else []
+    return command("recon", "eval", "-w", workspace.root, *named, "--redo")
 
 
 def seconds_a_view(scene: Compared) -> float | None:

@@ -44,8 +44,10 @@ def comparison(
     scenes: Sequence[Compared],
     views: Sequence[str],
     warnings: Sequence[str],
+    *,
+    linked: bool,
 ) -> str:
-    """The page. `views` are the photos that all scenes held out."""
+    """The page. `views` are the photos that all scenes held out; `linked`: it stands in the workspace, beside their reports."""
     ranked = sorted(views, key=lambda name: _mean([scene.images[name].get("psnr") for scene in scenes]))
     limit = _limit(reconstruction, scenes, views)
     title = f"{root.absolute().name}: {', '.join(scene.name for scene in scenes)}"
@@ -53,7 +55,7 @@ def comparison(
         f'<header><p class="soft">recon comparison</p><h1>{text(title)}</h1>',
         f'<p class="soft">{text(scenes[0].metrics.get("protocol") or "")}</p></header><main>',
         warning_box(warnings),
-        f"<h2>Side by side</h2>{_about(scenes, views)}{score_table(scenes, views)}",
+        f"<h2>Side by side</h2>{_about(scenes, views)}{score_table(scenes, views, linked=linked)}",
         _charts(scenes, views),
         _over_time(reconstruction, scenes, views, ranked, limit),
         _views(reconstruction, scenes, ranked, limit),
@@ -63,12 +65,13 @@ def comparison(
     return page(f"{title} · recon comparison", "\n".join(parts), style, script)
 
 
-def score_table(scenes: Sequence[Compared], views: Sequence[str]) -> str:
+def score_table(scenes: Sequence[Compared], views: Sequence[str], *, linked: bool) -> str:
     """Scores, times and sizes: a row each, a scene a column; the best of a row is bold."""
-    heads = "".join(
-        f'<th scope="col" class="n"><a href="eval/{text(quote(s.name))}/report.html">{text(s.name)}</a></th>'
+    names = [
+        f'<a href="eval/{text(quote(s.name))}/report.html">{text(s.name)}</a>' if linked else text(s.name)
         for s in scenes
-    )
+    ]
+    heads = "".join(f'<th scope="col" class="n">{name}</th>' for name in names)
     kinds = "".join(f'<td class="n">{text(s.train.get("options", {}).get("scene", "–"))}</td>' for s in scenes)
     rows = [
         _row("PSNR, dB", [mean_of(s, "psnr", views) for s in scenes], _digits(2), max),
