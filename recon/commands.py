@@ -29,7 +29,7 @@ from recon.errors import InputError, MissingPart, WorkspaceError
 from recon.keys import flag_of
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
-from recon.status import page_of, stage_line, status_rows
+from recon.status import COMPARISON, page_of, stage_line, status_rows
 from recon.wording import command
 from recon.workspace import Workspace
 
@@ -373,6 +373,8 @@ def status(verb: str, summary: str, argv: Sequence[str]) -> None:
     for stage_name, name in workspace.results():
         if (page := page_of(workspace, stage_name, name)) is not None:
             console.print(f"page    {page}", markup=False, soft_wrap=True)
+    if (page := workspace.root / COMPARISON).is_file():
+        console.print(f"page    {page}", markup=False, soft_wrap=True)
 
 
 def _existing(root: Path) -> Workspace:
@@ -395,4 +397,6 @@ def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> 
         progress.say(f"mesh    {mesh}")
     if (page := page_of(workspace, "mesh", name)) is not None:
         progress.say(f"page    {page}")
+    if sum(stage == "eval" for stage, _ in workspace.results()) > 1:
+        progress.say(f"beside  {command('recon', 'compare', '-w', root)}")
     progress.say(f"look    {command('recon', 'view', '-w', root, *(['--name', name] if name != 'main' else []))}")

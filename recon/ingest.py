@@ -45,6 +45,7 @@ from recon.sources import (
 )
 from recon.sparse import Observations, SparseModel
 from recon.standing import with_station
+from recon.takes import film_of_capture
 from recon.timing import camera_ids, numbered, timed, times
 from recon.video import pick_frames
 from recon.videos import camera_names, take
@@ -123,6 +124,7 @@ def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> C
         "depth": sum(d is not None for d in capture.depth),
         "gps": 0 if capture.gps is None else int(np.isfinite(capture.gps[:, 0]).sum()),
     }
+    job.metrics = film_of_capture(capture, numbered=bool(options.fps)) | job.metrics
     paths = several(source)
     save_capture(capture, job.folder, paths[0])
     save_place(job.folder, capture.root, paths[0], more=paths[1:])

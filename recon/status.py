@@ -33,6 +33,8 @@ def stage_line(record: dict[str, Any], *, reused: bool = False) -> str:
 
 PAGES = {"eval": "report.html", "depth": "geometry.html", "mesh": "geometry.html"}
 """What a finished stage leaves to be looked at in a browser."""
+COMPARISON = "compare.html"
+"""What `recon compare` leaves in the workspace."""
 
 
 def page_of(workspace: Workspace, stage: str, name: str = "main") -> Path | None:

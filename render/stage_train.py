@@ -23,10 +23,12 @@ from recon.capture import Capture
 from recon.errors import InputError
 from recon.files import atomic_write, save_npz, sha256_json
 from recon.job import Job
+from recon.takes import film_line
 from render.dataset import Dataset, open_dataset
 from render.depth_loss import DepthTargets
 from render.depth_points import SEED_SHARE, depth_points
 from render.devices import get_ready, pick_device
+from render.filmed import in_motion
 from render.formats.ply import write_ply
 from render.initial import (
     MIN_POINTS,
@@ -265,10 +267,16 @@ def _finish(run: Training, job: Job) -> Scene:
         moved = run.poses.refined()
         save_npz(job.folder / "cameras.npz", names=names, cam_from_world=moved, K=cameras.K, size=cameras.size)
     (job.folder / "preview.npz").unlink(missing_ok=True)
-    job.metrics.update(
-        scene.info | {"device": run.device, "seconds": round(run.pace.spent, 2), "schedule": run.realised}
-    )
+    first = {"scene": scene.info["scene"]} | time_line(scene)
+    first |= {key: scene.info[key] for key in ("splats", "steps", "long_side")} | {"seconds": round(run.pace.spent, 2)}
+    job.metrics.update(first | scene.info | {"device": run.device, "schedule": run.realised})
     return scene
+
+
+def time_line(scene: Any) -> dict[str, str]:
+    """What `recon status` tells of a scene in motion: from when to when, and at how many moments a second."""
+    times = scene.setup.times if in_motion(scene) else None
+    return {} if times is None else {"film": film_line(times[0], times[1], scene.setup.fps)}
 
 
 def load_scene(folder: Path) -> Scene:
