@@ -84,7 +84,7 @@ def jitter(trained_scene: Any, scene: MovingScene, row: int = 0, moments: int = 
     start, end = float(scene.cameras.time.min()), float(scene.cameras.time.max())  # type: ignore[union-attr]
     origin, ray = scene.cameras.rays(row)
     times = np.linspace(start, end, moments)
-    moving = np.any([cast(origin, ray, t)[0] != ROOM for t in np.linspace(start, end, 4 * moments)], axis=0)
+    moving = np.any([cast(origin, ray, t, scene.play)[0] != ROOM for t in np.linspace(start, end, 4 * moments)], axis=0)
     frames = np.stack([render(trained_scene, scene, row, float(t)) for t in times])
     return float(frames.std(0)[~widened(moving)].mean())
 
@@ -96,12 +96,12 @@ def path_error(trained_scene: Any, scene: MovingScene, moments: int = 12) -> dic
     middle = float(times[len(times) // 2])
     splats = trained_scene.at(middle)
     mean = splats.mean.detach().double().numpy()
-    pose = se3_inverse(world_from_body(BALL, middle))
+    pose = se3_inverse(world_from_body(BALL, middle, scene.play))
     local = mean @ pose[:3, :3].T + pose[:3, 3]
     solid = (splats.opacity.detach() > 0.3).numpy() & (splats.scale.detach().amax(-1) < RADIUS).numpy()
     on = solid & (np.abs(np.linalg.norm(local, axis=1) - RADIUS) < 0.3 * RADIUS)
     body = np.full(int(on.sum()), BALL)
-    true = np.stack([point_at(body, local[on], float(t)) for t in times])
+    true = np.stack([point_at(body, local[on], float(t), scene.play) for t in times])
     found = np.stack([trained_scene.at(float(t)).mean.detach().double().numpy()[on] for t in times])
     length = np.linalg.norm(np.diff(true, axis=0), axis=-1).sum(0).mean()
     return {
