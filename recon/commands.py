@@ -29,7 +29,7 @@ from recon.errors import InputError, MissingPart, WorkspaceError
 from recon.keys import flag_of
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
-from recon.status import COMPARISON, page_of, stage_line, status_rows
+from recon.status import page_of, pages_of, stage_line, status_rows
 from recon.wording import command
 from recon.workspace import Workspace
 
@@ -370,10 +370,7 @@ def status(verb: str, summary: str, argv: Sequence[str]) -> None:
         table.add_row(*row)
     console = Console(highlight=False)
     console.print(table)
-    for stage_name, name in workspace.results():
-        if (page := page_of(workspace, stage_name, name)) is not None:
-            console.print(f"page    {page}", markup=False, soft_wrap=True)
-    if (page := workspace.root / COMPARISON).is_file():
+    for page in pages_of(workspace):
         console.print(f"page    {page}", markup=False, soft_wrap=True)
 
 

@@ -43,6 +43,13 @@ def page_of(workspace: Workspace, stage: str, name: str = "main") -> Path | None
     return path if path.is_file() else None
 
 
+def pages_of(workspace: Workspace) -> list[Path]:
+    """All pages of a workspace: those of its finished stages, then the comparison of its scenes."""
+    found = [page_of(workspace, stage, name) for stage, name in workspace.results()]
+    comparison = workspace.root / COMPARISON
+    return [page for page in found if page is not None] + [comparison] * comparison.is_file()
+
+
 def status_rows(workspace: Workspace) -> Iterator[tuple[str, str, str, str, str]]:
     """(stage, state, numbers, wall seconds, what a rerun with the same options would do) of every stage and name."""
     found, writer = workspace.results(), at_work(workspace.root)

@@ -40,7 +40,7 @@ WAVES = ((0.3, 3.0), (0.22, 0.9), (0.2, 0.8))
 
 @dataclass(frozen=True)
 class Play:
-    """What moves where, what is painted on it, and from where it is seen: swings are middle + amplitude sin(turns w t + phase)."""
+    """What moves where, how it is painted, and from where it is seen: swings are middle + amplitude sin(turns w t + phase)."""
 
     paint: int = 0
     """Textures of another number have nothing in common."""
