@@ -104,11 +104,9 @@ def _row(
     known = [value for value in values if value is not None]
     if not known:
         return ""
-    first = best(known) if best is not None and len(known) > 1 else None
-    cells = "".join(
-        f'<td class="n">{f"<b>{text(shown(v))}</b>" if v is not None and v == first else text(shown(v))}</td>'
-        for v in values
-    )
+    words = [shown(value) for value in values]
+    first = shown(best(known)) if best is not None and len(set(words)) > 1 else None
+    cells = "".join(f'<td class="n">{f"<b>{text(w)}</b>" if w == first else text(w)}</td>' for w in words)
     return f'<tr><th scope="row">{text(label)}</th>{cells}</tr>'
 
 

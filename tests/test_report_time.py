@@ -110,7 +110,9 @@ def test_the_report_has_curves_by_camera_and_film_strips(judged: tuple[dict[str,
     strips = [n.attributes["aria-label"] for n in page.all("div") if "strip" in (n.attributes.get("class") or "")]
     assert [s.split(",")[0] for s in strips if s] == [f"Film strip of {c}" for c in ("cam4", "cam1", "cam2", "cam3")]
     pictures = [n for n in page.all("img") if " at " in (n.attributes["alt"] or "")]
-    assert len(pictures) == 4 * (8 + 2 + 2 + 2) and all(n.attributes["src"].startswith("data:") for n in pictures)
+    assert len(pictures) == 4 * (8 + 2 + 2 + 2) and all(
+        (n.attributes["src"] or "").startswith("data:") for n in pictures
+    )
     first = next(n for n in pictures if n.attributes["alt"] == "Photo of cam4/0000.png at 0.00 s")
     photo = truth.photos[truth.names.index("cam4/0000.png")]
     assert np.abs(decode(first.attributes["src"] or "") - photo).mean() < 8
