@@ -373,7 +373,7 @@ def as_folder(scene: MovingScene, folder: Path, times: bool = True, poses: bool 
 def at_rest(scene: MovingScene) -> MovingScene:
     """The same cameras at the same times, while nothing moves: all photos show what was there at 0 s."""
     _, first, pose = np.unique(scene.cameras.cam_from_world, axis=0, return_index=True, return_inverse=True)
-    once = [_render(scene.cameras, row, 0.0) for row in first.tolist()]
+    once = [_render(scene.cameras, row, 0.0, scene.play) for row in first.tolist()]
     seen = [once[i] for i in pose.reshape(-1).tolist()]
     photos, z, body, local, _ = (np.stack(part) for part in zip(*seen, strict=True))
     return replace(scene, photos=photos, z=z, body=body, local=local, moving=np.zeros(body.shape, bool))
