@@ -6,6 +6,7 @@ Mip-NeRF, ICCV 2021. Smaller networks, and the three axes instead of 21 directio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 
 from render.field import FieldScene
+from render.heads import half_is_fast
 from render.initial import SceneInit, SceneSetup
 from render.march import (
+    Spacing,
     composite,
     contract,
     contracted_variance,
@@ -24,6 +27,7 @@ from render.march import (
     frustums,
     icosahedron,
     interlevel,
+    lower_octaves,
     resample,
     stratified,
     t_of_s,
@@ -32,8 +36,8 @@ from render.march import (
 from render.mlp import mlp, new_mlp
 from render.rays import RayRendering, Rays
 
-START = -1.0
-"""Added to raw densities before the softplus."""
+START = -5.0
+"""Added to raw densities before the softplus: a new field is thin, or fog before each camera learns its photo."""
 SCALE = 10.0
 """Densities per radius of the scene's ball that a raw 1 stands for, about."""
 SPREAD = 0.01
@@ -60,13 +64,17 @@ class Mip360Config:
     lr_final: float = 0.05
     """Share of the rate that is left at the end; between, the decay is exponential."""
     octaves: int = 9
-    """Of places."""
+    """Of places, from one period across the ball of all space on."""
     view_octaves: int = 4
     """Of directions."""
     contraction: bool = True
-    """All of space as a ball, and samples even in 1 / t. Off: places as they are, samples even in t."""
+    """All of space as a ball. Off: places as they are, with so many more octaves that nothing that rays reach repeats."""
+    disparity: bool = True
+    """Where scenes have no edge: samples even in 1 / t. Off: even in t."""
     integrated: bool = True
     """Encode the cone's pieces; off: their middles alone."""
+    cone: float = 1.0
+    """Radius of the cones in units of the pixels' own."""
     distortion: float = 0.01
     """Weight of the loss that gathers each ray's weights in one place."""
 
@@ -75,12 +83,21 @@ class Mip360Config:
         chosen = SMALL if init.setup.device == "cpu" else PAPER
         config = replace(self, **{name: getattr(self, name) or value for name, value in chosen.items()})
         generator = torch.Generator().manual_seed(init.setup.seed)
-        coded, view = 2 * config.octaves * config.directions, 3 + 6 * config.view_octaves
+        coded, view = 2 * config.all_octaves(init.setup) * config.directions, 3 + 6 * config.view_octaves
         hidden, skip = [config.width] * config.layers, config.skip
         tensors = new_mlp("proposal", [coded, config.width, config.width, 1], generator)
-        tensors |= new_mlp("density", [coded, *hidden, config.width + 1], generator, skip=skip)
+        tensors |= new_mlp("density", [coded, *hidden, config.width], generator, skip=skip)
         tensors |= new_mlp("color", [config.width + view, config.width // 2, 3], generator)
         return config.load(init.setup, tensors)
+
+    def contracts(self, setup: SceneSetup) -> bool:
+        """Whether space is contracted: what has an edge needs it not."""
+        return self.contraction and not setup.bounded
+
+    def all_octaves(self, setup: SceneSetup) -> int:
+        """Octaves of places, those counted in that are added below where space is not contracted."""
+        fits = self.contracts(setup) or setup.bounded
+        return self.octaves + (0 if fits else lower_octaves(setup, 2 * math.pi))
 
     @property
     def skip(self) -> int | None:
@@ -93,7 +110,7 @@ class Mip360Config:
 
 
 PAPER = {"layers": 8, "width": 256, "rays": 4096, "proposed": 64, "final": 32, "directions": 21, "lr": 1e-3}
-SMALL = {"layers": 4, "width": 64, "rays": 512, "proposed": 24, "final": 24, "directions": 3, "lr": 2e-3}
+SMALL = {"layers": 4, "width": 64, "rays": 256, "proposed": 24, "final": 24, "directions": 3, "lr": 5e-3}
 
 
 class Mip360Scene(FieldScene):
@@ -106,7 +123,10 @@ class Mip360Scene(FieldScene):
         super().__init__(config, setup, tensors)
         self.rays_per_step = config.rays
         self._basis = (icosahedron() if config.directions == 21 else torch.eye(3)).to(setup.device)
-        self._contracted = config.contraction and not setup.bounded
+        self._kind = torch.bfloat16 if half_is_fast(self.device) else torch.float32
+        self._contracted = config.contracts(setup)
+        self._spacing: Spacing = "disparity" if config.disparity and not setup.bounded else "linear"
+        self._octaves = config.all_octaves(setup)
 
     def schedule(self, progress: float) -> dict[str, float | Tensor]:
         rate = float(self.config.lr * self.config.lr_final**progress)
@@ -123,8 +143,8 @@ class Mip360Scene(FieldScene):
             edges = resample(edges, w.detach(), count, self.jitter, spread=SPREAD)
         w, raw = self._weights(self._code(rays, edges), "density", rays, edges)
         view = torch.cat([rays.direction, frequencies(rays.direction, c.view_octaves)], -1)
-        view = view[:, None].expand(-1, c.final, -1)
-        rgb = torch.sigmoid(mlp(self.tensors, "color", torch.cat([raw[..., 1:], view], -1)))
+        view = view.to(self._kind)[:, None].expand(-1, c.final, -1)
+        rgb = torch.sigmoid(mlp(self.tensors, "color", torch.cat([raw, view], -1), kind=self._kind).float())
         t = self._t(rays, edges)
         seen, alpha, mean = composite(w, rgb, (t[:, 1:] + t[:, :-1]) / 2, background)
         if not torch.is_grad_enabled():
@@ -135,22 +155,25 @@ class Mip360Scene(FieldScene):
         return RayRendering(seen, alpha, mean, penalty)
 
     def _t(self, rays: Rays, edges: Tensor) -> Tensor:
-        return t_of_s(edges, rays.near, rays.far, "disparity" if self._contracted else "linear")
+        return t_of_s(edges, rays.near, rays.far, self._spacing)
 
     def _weights(self, coded: Tensor, network: str, rays: Rays, edges: Tensor) -> tuple[Tensor, Tensor]:
         """w [R, S] of intervals by a network, and all that it gives [R, S, ...]."""
-        raw = mlp(self.tensors, network, coded, skip=self.config.skip if network == "density" else None)
-        sigma = SCALE * torch.nn.functional.softplus(raw[..., 0] + START)
+        skip = self.config.skip if network == "density" else None
+        raw = mlp(self.tensors, network, coded, skip=skip, kind=self._kind)
+        sigma = SCALE * torch.nn.functional.softplus(raw[..., 0].float() + START)
         t = self._t(rays, edges)
         return weights_of(sigma, (t[:, 1:] - t[:, :-1]) / self.setup.radius), raw
 
+    @torch.no_grad()
     def _code(self, rays: Rays, edges: Tensor) -> Tensor:
         """The encoding [R, S, ...] of the pieces of the rays' cones between edges s [R, S + 1]."""
         c = self.config
-        t, along, across = frustums(self._t(rays, edges) / self.setup.radius, rays.radius)
+        t, along, across = frustums(self._t(rays, edges) / self.setup.radius, c.cone * rays.radius)
         x = self.place(rays.origin)[:, None] + rays.direction[:, None] * t[..., None]
         placed = contract(x) if self._contracted else x
         variance = None
         if c.integrated:
             variance = contracted_variance(x, rays.direction, along, across, self._basis, contracted=self._contracted)
-        return frequencies(placed @ self._basis.T, c.octaves, variance)
+        first = c.octaves - self._octaves
+        return frequencies(placed @ self._basis.T, self._octaves, variance, first=first, kind=self._kind)
