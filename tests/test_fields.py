@@ -192,7 +192,7 @@ def test_contraction_and_samples_even_in_disparity_are_switched_apart() -> None:
         for disparity in (True, False):
             config: Any = replace(TINY_MIP, contraction=contraction, disparity=disparity)
             scene = config.build(SceneInit(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), OPEN))
-            found[contraction, disparity] = scene._t(rays, edges), scene._code(rays, edges)
+            found[contraction, disparity] = scene._t(rays, edges), scene._code(rays, edges)[0]
     even, inverse = torch.linspace(0.1, 20, 5)[None], 1 / torch.linspace(10, 0.05, 5)[None]
     for (contraction, disparity), (t, code) in found.items():
         assert torch.allclose(t, inverse if disparity else even, rtol=1e-4)

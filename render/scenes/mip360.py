@@ -36,11 +36,14 @@ from render.march import (
 from render.mlp import mlp, new_mlp
 from render.rays import RayRendering, Rays
 
-START = -5.0
+START = -3.0
 """Added to raw densities before the softplus: a new field is thin, or fog before each camera learns its photo."""
 SCALE = 10.0
-"""Densities per radius of the scene's ball that a raw 1 stands for, about."""
-SPREAD = 0.01
+"""Densities that a raw 1 stands for, about: per radius of the scene's ball within it, per distance from its centre beyond,
+where things are seen from as much farther away."""
+ANNEALING = 10.0
+"""How much faster than the training the power of the proposals' weights rises at first."""
+SPREAD = 0.05
 """Share of a proposal's weights that is laid evenly along the ray, so that no place is ever given up."""
 
 
@@ -75,7 +78,7 @@ class Mip360Config:
     """Encode the cone's pieces; off: their middles alone."""
     cone: float = 1.0
     """Radius of the cones in units of the pixels' own."""
-    distortion: float = 0.01
+    distortion: float = 0.001
     """Weight of the loss that gathers each ray's weights in one place."""
 
     def build(self, init: SceneInit) -> Mip360Scene:
@@ -127,8 +130,10 @@ class Mip360Scene(FieldScene):
         self._contracted = config.contracts(setup)
         self._spacing: Spacing = "disparity" if config.disparity and not setup.bounded else "linear"
         self._octaves = config.all_octaves(setup)
+        self._power = annealed(0.0)
 
     def schedule(self, progress: float) -> dict[str, float | Tensor]:
+        self._power = annealed(progress)
         rate = float(self.config.lr * self.config.lr_final**progress)
         return dict.fromkeys(self.tensors, rate)
 
@@ -136,12 +141,12 @@ class Mip360Scene(FieldScene):
         c = self.config
         edges = stratified(len(rays), c.proposed, self.jitter, rays.origin.device)
         edges = torch.cat([torch.zeros_like(edges[:, :1]), edges[:, 1:-1], torch.ones_like(edges[:, :1])], 1)
-        proposals = []
+        proposals, power = [], self._power if torch.is_grad_enabled() else 1.0
         for count in (c.proposed, c.final):
-            w = self._weights(self._code(rays, edges), "proposal", rays, edges)[0]
+            w = self._weights("proposal", rays, edges)[0]
             proposals.append((edges, w))
-            edges = resample(edges, w.detach(), count, self.jitter, spread=SPREAD)
-        w, raw = self._weights(self._code(rays, edges), "density", rays, edges)
+            edges = resample(edges, w.detach() ** power, count, self.jitter, spread=SPREAD)
+        w, raw = self._weights("density", rays, edges)
         view = torch.cat([rays.direction, frequencies(rays.direction, c.view_octaves)], -1)
         view = view.to(self._kind)[:, None].expand(-1, c.final, -1)
         rgb = torch.sigmoid(mlp(self.tensors, "color", torch.cat([raw, view], -1), kind=self._kind).float())
@@ -157,17 +162,19 @@ class Mip360Scene(FieldScene):
     def _t(self, rays: Rays, edges: Tensor) -> Tensor:
         return t_of_s(edges, rays.near, rays.far, self._spacing)
 
-    def _weights(self, coded: Tensor, network: str, rays: Rays, edges: Tensor) -> tuple[Tensor, Tensor]:
+    def _weights(self, network: str, rays: Rays, edges: Tensor) -> tuple[Tensor, Tensor]:
         """w [R, S] of intervals by a network, and all that it gives [R, S, ...]."""
+        coded, unit = self._code(rays, edges)
         skip = self.config.skip if network == "density" else None
         raw = mlp(self.tensors, network, coded, skip=skip, kind=self._kind)
-        sigma = SCALE * torch.nn.functional.softplus(raw[..., 0].float() + START)
+        sigma = SCALE * torch.nn.functional.softplus(raw[..., 0].float() + START) / unit
         t = self._t(rays, edges)
         return weights_of(sigma, (t[:, 1:] - t[:, :-1]) / self.setup.radius), raw
 
     @torch.no_grad()
-    def _code(self, rays: Rays, edges: Tensor) -> Tensor:
-        """The encoding [R, S, ...] of the pieces of the rays' cones between edges s [R, S + 1]."""
+    def _code(self, rays: Rays, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoding [R, S, ...] of the pieces of the rays' cones between edges s [R, S + 1], and the unit of length in which
+        densities are there [R, S], radii of the scene's ball."""
         c = self.config
         t, along, across = frustums(self._t(rays, edges) / self.setup.radius, c.cone * rays.radius)
         x = self.place(rays.origin)[:, None] + rays.direction[:, None] * t[..., None]
@@ -176,4 +183,11 @@ class Mip360Scene(FieldScene):
         if c.integrated:
             variance = contracted_variance(x, rays.direction, along, across, self._basis, contracted=self._contracted)
         first = c.octaves - self._octaves
-        return frequencies(placed @ self._basis.T, self._octaves, variance, first=first, kind=self._kind)
+        coded = frequencies(placed @ self._basis.T, self._octaves, variance, first=first, kind=self._kind)
+        return coded, torch.linalg.norm(x, dim=-1).clamp_min(1)
+
+
+def annealed(progress: float) -> float:
+    """The power of the proposals' weights by which samples are drawn, 0 (evenly) to 1: at first proposals know nothing, and
+    what they pass over is never learned (Mip-NeRF 360, appendix)."""
+    return ANNEALING * progress / ((ANNEALING - 1) * progress + 1)

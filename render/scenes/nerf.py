@@ -21,7 +21,7 @@ from render.march import composite, evenly, frequencies, inverse_cdf, lower_octa
 from render.mlp import mlp, new_mlp
 from render.rays import RayRendering, Rays
 
-START = -1.5
+START = -3.0
 """Added to raw densities before the softplus: a new field is thin."""
 SCALE = 10.0
 """Densities per radius of the scene's ball that a raw 1 stands for, about: what is solid within a hundredth of it must be in
