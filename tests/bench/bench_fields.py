@@ -191,7 +191,9 @@ def unbounded(budget: float, seeds: list[int], only: list[str] | None) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=["lego100", "lego200", "fox240", "unbounded", "ablations"])
-    parser.add_argument("--budget", type=float, help="CPU seconds; default: 40 for unbounded, 600 for lego100, else 900")
+    parser.add_argument(
+        "--budget", type=float, help="CPU seconds; default: 40 for unbounded, 600 for lego100, else 900"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--scenes", nargs="+", help="instead of those that the suite compares")
     parser.add_argument("--views", type=int, default=25, help="held-out views that are measured, at most")
