@@ -183,16 +183,25 @@ def contracted_variance(
     return across[..., None] * jj + (along - across)[..., None] * jd_b**2
 
 
-def frequencies(x: Tensor, count: int, variance: Tensor | None = None) -> Tensor:
-    """sin and cos [..., 2 * count * D] of 2^l x, l = 0 .. count - 1, of x [..., D]; with a variance [..., D] their means over
-    a Gaussian, exp(-4^l var / 2) times as large: integrated positional encoding (Mip-NeRF, equation 14)."""
-    scale = 2.0 ** torch.arange(count, device=x.device)
-    angle = (x[..., None, :] * scale[:, None]).flatten(-2)
-    out = torch.cat([torch.sin(angle), torch.cos(angle)], -1)
-    if variance is None:
-        return out
-    fade = torch.exp(-0.5 * (variance[..., None, :] * scale[:, None] ** 2).flatten(-2))
-    return out * torch.cat([fade, fade], -1)
+@torch.no_grad()
+def frequencies(
+    x: Tensor, count: int, variance: Tensor | None = None, *, first: int = 0, kind: torch.dtype = torch.float32
+) -> Tensor:
+    """sin and cos [..., 2 * count * D] of 2^l x, l = first .. first + count - 1, of x [..., D]; with a variance [..., D]
+    their means over a Gaussian, exp(-4^l var / 2) times as large: integrated positional encoding (Mip-NeRF, equation 14).
+    Of type `kind`; without gradients."""
+    octave = (2.0 ** torch.arange(first, first + count, device=x.device)).repeat_interleave(x.shape[-1])
+    angle = x.repeat(*[1] * (x.ndim - 1), count) * octave
+    out = torch.cat([angle, angle + torch.pi / 2], -1).sin_()
+    if variance is not None:
+        fade = (variance.repeat(*[1] * (x.ndim - 1), count) * (-0.5 * octave**2)).exp_()
+        out *= torch.cat([fade, fade], -1)
+    return out.to(kind)
+
+
+def lower_octaves(setup: SceneSetup, period: float) -> int:
+    """Octaves below one that repeats after `period` radii of the scene's ball, until nothing that rays reach repeats."""
+    return max(0, math.ceil(math.log2(2 * (setup.ray_far / setup.radius + 1) / period)))
 
 
 def icosahedron() -> Tensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 
 def new_mlp(
@@ -26,12 +26,44 @@ def new_mlp(
     return tensors
 
 
-def mlp(tensors: Mapping[str, Tensor], name: str, x: Tensor, *, skip: int | None = None) -> Tensor:
-    """What a network of new_mlp() gives for x [..., in]: ReLU between layers, the last one linear."""
+class _Layer(torch.autograd.Function):
+    """x [N, in] through weights [out, in] and a bias, and a ReLU where `rectify`; the products are of x's type."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, rectify: bool) -> Tensor:
+        cast = weight.to(x.dtype)
+        out = torch.addmm(bias.to(x.dtype), x, cast.t())
+        if rectify:
+            out.relu_()
+        ctx.rectify = rectify
+        ctx.save_for_backward(x, cast, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, cast, out = ctx.saved_tensors
+        grad = grads[0].contiguous()
+        if ctx.rectify:
+            grad = torch.ops.aten.threshold_backward(grad, out, 0)
+        to_x = grad @ cast if ctx.needs_input_grad[0] else None
+        return to_x, (grad.t() @ x).float(), grad.sum(0).float(), None
+
+
+def mlp(
+    tensors: Mapping[str, Tensor],
+    name: str,
+    x: Tensor,
+    *,
+    skip: int | None = None,
+    kind: torch.dtype = torch.float32,
+) -> Tensor:
+    """What a network of new_mlp() gives for x [..., in]: ReLU between layers, the last one linear. Products are taken in
+    `kind`, which is also the type of what comes out; weights stay as they are."""
+    shape, x = x.shape[:-1], x.reshape(-1, x.shape[-1]).to(kind)
     given, i = x, 0
     while f"{name}.{i}.weight" in tensors:
-        x = torch.relu(x) if i else x
         x = torch.cat([x, given], -1) if i == skip else x
-        x = linear(x, tensors[f"{name}.{i}.weight"], tensors[f"{name}.{i}.bias"])
+        last = f"{name}.{i + 1}.weight" not in tensors
+        x = _Layer.apply(x, tensors[f"{name}.{i}.weight"], tensors[f"{name}.{i}.bias"], not last)
         i += 1
-    return x
+    return x.view(*shape, -1)

@@ -18,8 +18,9 @@ from recon.geometry import World
 FORMAT = 1
 
 
-def save_scene(path: Path, scene: Any) -> None:
+def save_scene(path: Path, scene: Any, **info: Any) -> None:
     """Write a scene. Atomic; equal scenes give equal bytes. Arrays keep their names; shared ones are prefixed "shared.".
+    `info` is added to the scene's own.
 
     The scene's device is not written: it is where it was made, not what it is.
     """
@@ -32,7 +33,7 @@ def save_scene(path: Path, scene: Any) -> None:
         "scene": scene.info["scene"],
         "config": dataclasses.asdict(scene.config),
         "setup": setup,
-        "info": scene.info,
+        "info": scene.info | info,
     }
     save_npz(path, world=json.dumps(scene.setup.world.to_json()), config=json.dumps(config), **arrays)
 

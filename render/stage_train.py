@@ -243,7 +243,8 @@ class _Watcher:
 
     def _preview(self, event: TrainEvent) -> None:
         columns = self._run.scene.parameters().per_splat
-        if not columns:  # a field is shown when it is finished: drawing it takes the time of many steps
+        if not columns:  # a field is all that it is made of: whoever looks draws it as small as time allows
+            save_scene(self._job.folder / "preview.npz", self._run.scene, step=event.step)
             return
         arrays = {name: column.detach().cpu().numpy() for name, column in columns.items()}
         world = json.dumps(self._run.scene.setup.world.to_json())

@@ -1,9 +1,9 @@
-"""A coloured ball photographed exactly, still or moving: training photos with mattes in memory, true pictures and depths."""
+"""Coloured balls photographed exactly, still or moving: training photos with mattes in memory, true pictures and depths."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,33 +42,66 @@ def orbit(count: int, seconds: float | None = None) -> Cameras:
     return Cameras(se3_inverse(pose), k, np.full((count, 2), SIDE, np.int32), time=time)
 
 
-def middle(time: float | None) -> Array:
-    """Where the ball is: it moves along x in two seconds."""
-    return np.array([0.0 if time is None else 0.45 * (time - 1), 0, 0])
+@dataclass(frozen=True)
+class Ball:
+    """It goes to and fro: its middle is at `middle` + `reach` * sin(`speed` * (time - 1))."""
+
+    middle: Array
+    reach: Array
+    speed: float
+    radius: float
+    wave: float
+    """Radians of its stripes a unit of length."""
+    phase: Array
+    """Of red, green and blue."""
+
+    def at(self, time: float | None) -> Array:
+        return self.middle + (0 if time is None else self.reach * np.sin(self.speed * (time - 1)))
 
 
-def photograph(camera: Cameras, fine: int = 2) -> tuple[NDArray[np.float32], NDArray[np.float32], Array]:
+def balls(play: int) -> list[Ball]:
+    """0: one in the middle, its way along x nearly even. Others: four, drawn by this seed."""
+    if play == 0:
+        return [Ball(np.zeros(3), np.array([9.0, 0, 0]), 0.05, RADIUS, 6.0, np.arange(3.0))]
+    rng = np.random.default_rng(play)
+    return [
+        Ball(
+            rng.uniform(-0.45, 0.45, 3),
+            rng.uniform(-0.3, 0.3, 3),
+            rng.uniform(1.5, 3.0),
+            rng.uniform(0.12, 0.25),
+            14.0,
+            rng.uniform(0, 6, 3),
+        )
+        for _ in range(4)
+    ]
+
+
+def photograph(camera: Cameras, fine: int = 2, play: int = 0) -> tuple[NDArray[np.float32], NDArray[np.float32], Array]:
     """(rgb f32[H, W, 3] premultiplied, matte f32[H, W], z f64[H, W] or NaN) of one camera, `fine`^2 rays a pixel."""
-    center = middle(None if camera.time is None else float(camera.time[0]))
+    time = None if camera.time is None else float(camera.time[0])
     grid = (np.arange(SIDE * fine) + 0.5) / fine
-    x, y = np.meshgrid(grid, grid)
-    origin, direction = camera.rays(0, np.stack([x, y], -1))
-    b = direction @ (origin - center)
-    inside = b**2 - ((origin - center) ** 2).sum() + RADIUS**2
-    hit = inside > 0
-    t = -b - np.sqrt(np.maximum(inside, 0))
-    xyz = origin + t[..., None] * direction - center
-    rgb = np.where(hit[..., None], 0.5 + 0.5 * np.sin(6 * xyz + [0, 1, 2]), 0)
-    z = np.where(hit, t * (direction @ camera.cam_from_world[0, 2, :3]), np.nan)
+    origin, direction = camera.rays(0, np.stack(np.meshgrid(grid, grid), -1))
+    rgb, nearest = np.zeros(direction.shape), np.full(direction.shape[:2], np.inf)
+    for ball in balls(play):
+        away = origin - ball.at(time)
+        b = direction @ away
+        inside = b**2 - (away**2).sum() + ball.radius**2
+        t = -b - np.sqrt(np.maximum(inside, 0))
+        hit = (inside > 0) & (t < nearest)
+        xyz = away + t[hit][:, None] * direction[hit]
+        rgb[hit], nearest[hit] = 0.5 + 0.5 * np.sin(ball.wave * xyz + ball.phase), t[hit]
+    hit = np.isfinite(nearest)
+    z = np.where(hit, nearest, np.nan) * (direction @ camera.cam_from_world[0, 2, :3])
     mean = lambda a: a.reshape(SIDE, fine, SIDE, fine, -1).mean((1, 3)).astype(np.float32)  # noqa: E731
     return mean(rgb), mean(hit)[..., 0], z.reshape(SIDE, fine, SIDE, fine).mean((1, 3))
 
 
-def dataset_of(cameras: Cameras) -> Dataset:
+def dataset_of(cameras: Cameras, play: int = 0) -> Dataset:
     """Their photos."""
     parts = []
     for i in range(len(cameras)):
-        rgb, matte, _ = photograph(cameras[i])
+        rgb, matte, _ = photograph(cameras[i], play=play)
         parts += [rgb.ravel(), matte.ravel()]
     data = np.rint(255 * np.concatenate(parts)).astype(np.uint8)
     offsets = np.arange(len(cameras) + 1) * 4 * SIDE * SIDE
@@ -98,11 +131,11 @@ def trained(config: Any, dataset: Dataset, steps: int, **more: Any) -> Any:
     return run.scene
 
 
-def psnr(scene: Any, cameras: Cameras) -> float:
+def psnr(scene: Any, cameras: Cameras, play: int = 0) -> float:
     """Mean over views, over white."""
     errors = []
     for i in range(len(cameras)):
-        rgb, matte, _ = photograph(cameras[i])
+        rgb, matte, _ = photograph(cameras[i], play=play)
         true = rgb + (1 - matte[..., None])
         seen = scene.render(cameras[i], torch.ones(3)).rgb[0].clamp(0, 1).numpy()
         errors.append(-10 * np.log10(np.mean((seen - true) ** 2)))

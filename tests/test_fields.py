@@ -16,7 +16,8 @@ from recon.job import Job
 from render import march
 from render.dataset import open_dataset
 from render.evaluate import evaluate
-from render.initial import SceneSetup, surroundings
+from render.initial import SceneInit, SceneSetup, surroundings
+from render.mlp import mlp, new_mlp
 from render.optimize import WholeAdam
 from render.options import EvalOptions, TrainOptions, check_options
 from render.rays import CONE, camera_rays, sample_batch
@@ -171,6 +172,57 @@ def test_distortion_and_interlevel_are_their_definitions() -> None:
     assert torch.allclose(found, slow, atol=1e-5) and found.min() > 0
     found.sum().backward()
     assert p.grad is not None and (p.grad <= 0).all() and p.grad.min() < 0
+
+
+def test_octaves_below_keep_what_rays_reach_from_repeating() -> None:
+    open_scene = replace(OPEN, ray_far=50.0, radius=2.0)
+    below = march.lower_octaves(open_scene, 2.0)
+    assert march.lower_octaves(open_scene, 2.0**below * 2) == 0 < below
+    x = torch.tensor([[-26.0], [26.0]])  # the ends of the longest ray through the ball, in its radii
+    alone, more = (march.frequencies(torch.pi * x, 3 + k, first=-k) for k in (0, below))
+    assert torch.allclose(alone[0], alone[1], atol=1e-4) and (more[0] - more[1]).abs().max() > 0.5
+    assert torch.allclose(more.reshape(2, 2, -1)[:, :, below:], alone.reshape(2, 2, -1), atol=1e-5)
+
+
+def test_contraction_and_samples_even_in_disparity_are_switched_apart() -> None:
+    rays = camera_rays(ring_cameras(1), np.array([0]), np.array([96 * 32 + 48]), OPEN)
+    edges = torch.linspace(0, 1, 5)[None]
+    found = {}
+    for contraction in (True, False):
+        for disparity in (True, False):
+            config: Any = replace(TINY_MIP, contraction=contraction, disparity=disparity)
+            scene = config.build(SceneInit(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), OPEN))
+            found[contraction, disparity] = scene._t(rays, edges), scene._code(rays, edges)[0]
+    even, inverse = torch.linspace(0.1, 20, 5)[None], 1 / torch.linspace(10, 0.05, 5)[None]
+    for (contraction, disparity), (t, code) in found.items():
+        assert torch.allclose(t, inverse if disparity else even, rtol=1e-4)
+        assert (code.shape[-1] == 6 * TINY_MIP.octaves) == contraction
+
+
+# Networks
+
+
+def test_a_network_and_its_gradients_are_torchs() -> None:
+    tensors = new_mlp("a", [5, 8, 8, 3], seeded(), skip=2)
+    for tensor in tensors.values():
+        tensor += 0.1 * torch.randn(tensor.shape, generator=seeded(3))
+        tensor.requires_grad_()
+    x, pull = torch.randn(4, 7, 5, generator=seeded(1)), torch.randn(4, 7, 3, generator=seeded(2))
+    x.requires_grad_()
+    leaves = [x, *tensors.values()]
+    weights = [(tensors[f"a.{i}.weight"], tensors[f"a.{i}.bias"]) for i in range(3)]
+    hidden = torch.relu(torch.nn.functional.linear(x, *weights[0]))
+    hidden = torch.relu(torch.nn.functional.linear(hidden, *weights[1]))
+    slow = torch.nn.functional.linear(torch.cat([hidden, x], -1), *weights[2])
+    found = mlp(tensors, "a", x, skip=2)
+    assert torch.allclose(found, slow, atol=1e-5)
+    grads = [torch.autograd.grad(out, leaves, pull) for out in (found, slow)]
+    for a, b in zip(*grads, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+    half = mlp(tensors, "a", x, skip=2, kind=torch.bfloat16)
+    assert half.dtype == torch.bfloat16 and torch.allclose(half.float(), slow, atol=0.1)
+    for a, b in zip(torch.autograd.grad(half, leaves, pull.bfloat16()), grads[0], strict=True):
+        assert a.dtype == torch.float32 and (a - b).norm() < 0.05 * b.norm()
 
 
 # The optimiser

@@ -211,7 +211,7 @@ def state_lines(snapshot: Snapshot) -> list[str]:
     if scene is not None and scene.splats is not None:
         lines.append(f"{len(scene.splats):,} splats")
     elif scene is not None:
-        lines.append("a field without splats: it is drawn while the camera rests")
+        lines.append("a field without splats: recon draws it, coarsely while the camera moves")
     if snapshot.training and last:
         lines.append(f"training: step {last['step']:,}, {last['seconds']:.0f} s, {last['long_side']} px")
     elif scene is not None and scene.step is not None:

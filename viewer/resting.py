@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from viewer.patience import TRAINING_SECONDS, Patience
 from viewer.pictures import Pose, labelled, split, true_depth, true_image
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Rest:
         self._session, self._long_side = session, long_side
         self.showing = False
         self._views: list[View] = []
+        self._patience = Patience()
 
     @property
     def wanted(self) -> bool:
@@ -53,11 +55,19 @@ class Rest:
         s = self._session
         return bool(s.panel.rest.value and s.panel.splats.value and not s.editor.selecting)
 
+    @property
+    def alone(self) -> bool:
+        """Whether nothing but these pictures shows the scene: it has no splats that the browser could draw."""
+        s = self._session
+        return self.wanted and s.other is None and s.scene is not None and s.scene.splats is None
+
     def leave(self) -> None:
-        """Back to the splats that the browser draws."""
+        """Back to the splats that the browser draws; without any, to small pictures that follow the camera."""
         s = self._session
         s.painter.forget(lambda key: key == s.key("rest"))
-        if self.showing:
+        if self.alone:
+            s.painter.ask(s.key("glimpse"), self._glimpse, urgent=True)
+        elif self.showing:
             self.showing = False
             s.hide_splats()
             s.client.scene.set_background_image(None)
@@ -74,6 +84,9 @@ class Rest:
         scene, pose, other = s.scene, s.pose, s.other
         if scene is None or pose is None or s.closed:
             return
+        if self.alone:
+            self._paint_part(scene, pose)
+            return
         scenes = [scene, *([other.scene] if other is not None and other.scene is not None else [])]
         self._views = [self._view(one, pose) for one in scenes]
         image, z = self._views[0].image, self._views[0].z
@@ -88,6 +101,38 @@ class Rest:
             s.client.scene.set_background_image(image, format="jpeg", jpeg_quality=92, depth=z)
             self.showing = True
             threading.Timer(HIDE_SECONDS, s.hide_splats).start()
+
+    def _glimpse(self) -> None:
+        """A small picture for the camera of this moment."""
+        s = self._session
+        scene, pose = s.scene, s.pose
+        if scene is not None and pose is not None and self.alone:
+            self._put(self._patience.glimpse(scene, pose, self._most(pose)))
+
+    def _paint_part(self, scene: Shown, pose: Pose) -> None:
+        """A part more of the picture of a scene that takes long to draw."""
+        s = self._session
+        image, more = self._patience.part(scene, pose, self._most(pose))
+        with s.lock:
+            if s.closed or pose != s.pose or not self.alone:
+                return
+            if image is not None:
+                self._put(image)
+            if more:
+                s.painter.ask(s.key("rest"), self._paint)
+
+    def _put(self, image: NDArray[np.uint8]) -> None:
+        s = self._session
+        with s.lock:
+            if not s.closed and self.alone:
+                s.client.scene.set_background_image(image, format="jpeg", jpeg_quality=92)
+                self.showing = True
+
+    def _most(self, pose: Pose) -> int:
+        """Long side of the largest picture that is drawn now of a scene that takes long."""
+        if not self._session.now.busy:
+            return self._long_side
+        return min(self._long_side, REST_LONG_SIDE_WHILE_TRAINING, self._patience.affordable(pose, TRAINING_SECONDS))
 
     def _view(self, scene: Shown, pose: Pose) -> View:
         s = self._session

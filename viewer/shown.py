@@ -87,12 +87,16 @@ def shown_scene(scene: Any, device: str, near: float, time: float | None = None)
 
 
 def read_preview(path: Path, device: str, sparse: Reconstruction | None) -> Shown:
-    """The scene of a training at work: the five columns and the step."""
+    """The scene of a training at work: the five columns of splats and the step, or a whole field."""
     import torch
 
+    from render.scene_file import read_scene
     from render.splats import Splats
 
     with np.load(path, allow_pickle=False) as data:
+        if "config" in data:
+            scene = read_scene(path, device)
+            return replace(shown_scene(scene, device, nearest(sparse)), step=int(scene.info["step"]))
         mean, log_scale, quat, opacity_logit, sh = (
             torch.from_numpy(data[name]) for name in ("mean", "log_scale", "quat", "opacity_logit", "sh")
         )

@@ -26,6 +26,8 @@ ADAM = (0.9, 0.99, 1e-15)
 """beta1, beta2, epsilon."""
 TIME = 3
 """The coordinate that is time."""
+START = {"multiply": (0.9, 0.2), "add": (0.1, 0.4)}
+"""Of the values of new space planes: the least and the span. Near 1 products of planes learn soonest."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,11 @@ class KplanesConfig:
         """A new field: its points are not used."""
         generator = torch.Generator().manual_seed(init.setup.seed)
         tensors = new_heads(self.features * len(self.scales), self.hidden, generator)
-        moving = self.moves(init.setup)
+        moving, (low, span) = self.moves(init.setup), START[self.combine]
         for side in self.scales:
             for i, j in itertools.combinations(range(4 if moving else 3), 2):
                 shape = (side, self.moments if j == TIME else side, self.features)
-                plane = torch.ones(shape) if j == TIME else 0.1 + 0.4 * torch.rand(shape, generator=generator)
+                plane = torch.ones(shape) if j == TIME else low + span * torch.rand(shape, generator=generator)
                 tensors[name_of(side, i, j)] = plane
         tensors["occupancy"] = torch.zeros(self.cells, self.cells, self.cells)
         return self.load(init.setup, tensors)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from render.field import FieldScene
+from render.heads import half_is_fast
 from render.initial import SceneInit, SceneSetup
-from render.march import composite, evenly, frequencies, inverse_cdf, stratified, t_of_s, weights_of
+from render.march import composite, evenly, frequencies, inverse_cdf, lower_octaves, stratified, t_of_s, weights_of
 from render.mlp import mlp, new_mlp
 from render.rays import RayRendering, Rays
 
-START = -1.5
+START = -3.0
 """Added to raw densities before the softplus: a new field is thin."""
 SCALE = 10.0
 """Densities per radius of the scene's ball that a raw 1 stands for, about: what is solid within a hundredth of it must be in
@@ -45,7 +46,8 @@ class NerfConfig:
     lr_final: float = 0.1
     """Share of the rate that is left at the end; between, the decay is exponential."""
     xyz_frequencies: int = 10
-    """Octaves of positions, from one period across the scene's ball on; 0: positions as they are."""
+    """Octaves of positions, from one period across the scene's ball on, and below as many more as keep what rays reach from
+    repeating; 0: positions as they are."""
     view_frequencies: int = 4
     """Octaves of directions."""
 
@@ -55,12 +57,16 @@ class NerfConfig:
         config = replace(self, **{name: getattr(self, name) or value for name, value in chosen.items()})
         generator = torch.Generator().manual_seed(init.setup.seed)
         tensors: dict[str, Tensor] = {}
-        xyz, view = 3 + 6 * config.xyz_frequencies, 3 + 6 * config.view_frequencies
+        xyz, view = 3 + 6 * sum(config.octaves(init.setup)), 3 + 6 * config.view_frequencies
         for level in ("coarse", "fine"):
-            sizes = [xyz, *[config.width] * config.layers, config.width + 1]
+            sizes = [xyz, *[config.width] * (config.layers + 1)]
             tensors |= new_mlp(f"{level}.density", sizes, generator, skip=config.skip)
             tensors |= new_mlp(f"{level}.color", [config.width + view, config.width // 2, 3], generator)
         return config.load(init.setup, tensors)
+
+    def octaves(self, setup: SceneSetup) -> tuple[int, int]:
+        """How many octaves of positions lie below the period of the scene's ball, and how many from it on."""
+        return (lower_octaves(setup, 2.0) if self.xyz_frequencies and not setup.bounded else 0), self.xyz_frequencies
 
     @property
     def skip(self) -> int | None:
@@ -73,7 +79,7 @@ class NerfConfig:
 
 
 PAPER = {"layers": 8, "width": 256, "rays": 4096, "coarse": 64, "fine": 128, "lr": 5e-4}
-SMALL = {"layers": 4, "width": 64, "rays": 512, "coarse": 32, "fine": 32, "lr": 2e-3}
+SMALL = {"layers": 4, "width": 64, "rays": 256, "coarse": 32, "fine": 32, "lr": 7e-3}
 
 
 class NerfScene(FieldScene):
@@ -84,10 +90,8 @@ class NerfScene(FieldScene):
     def __init__(self, config: NerfConfig, setup: SceneSetup, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(config, setup, tensors)
         self.rays_per_step = config.rays
-        self._reach = setup.radius
-        """World units that become 1: all that rays reach, so that the lowest octave does not repeat."""
-        if not setup.bounded:
-            self._reach = setup.ray_far
+        self._kind = torch.bfloat16 if half_is_fast(self.device) else torch.float32
+        self._below, self._above = config.octaves(setup)
 
     def schedule(self, progress: float) -> dict[str, float | Tensor]:
         rate = float(self.config.lr * self.config.lr_final**progress)
@@ -113,18 +117,21 @@ class NerfScene(FieldScene):
         middle = (t[:, 1:] + t[:, :-1]) / 2
         edges = torch.cat([ends[:, :1], middle, ends[:, 1:]], 1)
         xyz = rays.origin[:, None] + rays.direction[:, None] * t[..., None]
-        sigma, rgb = self._ask(level, (xyz - self._center) / self._reach, rays.direction)
+        sigma, rgb = self._ask(level, self.place(xyz), rays.direction)
         length = (edges[:, 1:] - edges[:, :-1]) / self.setup.radius
         w = weights_of(sigma, length)
         shown, alpha, mean = composite(w, rgb, t, background)
         return (shown, alpha), w, mean
 
     def _ask(self, level: str, xyz: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """Densities [R, S], per radius of the scene's ball, and colours [R, S, 3] at places [R, S, 3] in -1..1."""
+        """Densities [R, S], per radius of the scene's ball, and colours [R, S, 3] at places [R, S, 3] in such
+        radii from its centre."""
         c = self.config
-        coded = torch.cat([xyz, frequencies(torch.pi * xyz, c.xyz_frequencies)], -1)
-        raw = mlp(self.tensors, f"{level}.density", coded, skip=c.skip)
+        kind = self._kind
+        coded = frequencies(torch.pi * xyz, self._below + self._above, first=-self._below, kind=kind)
+        coded = torch.cat([(xyz * 2.0**-self._below).to(kind), coded], -1)
+        raw = mlp(self.tensors, f"{level}.density", coded, skip=c.skip, kind=kind)
         view = torch.cat([direction, frequencies(direction, c.view_frequencies)], -1)
-        view = view[:, None].expand(-1, xyz.shape[1], -1)
-        rgb = mlp(self.tensors, f"{level}.color", torch.cat([raw[..., 1:], view], -1))
-        return SCALE * torch.nn.functional.softplus(raw[..., 0] + START), torch.sigmoid(rgb)
+        view = view.to(kind)[:, None].expand(-1, xyz.shape[1], -1)
+        rgb = mlp(self.tensors, f"{level}.color", torch.cat([raw, view], -1), kind=kind)
+        return SCALE * torch.nn.functional.softplus(raw[..., 0].float() + START), torch.sigmoid(rgb.float())

@@ -3,8 +3,9 @@
 Budgets are CPU seconds (user and system, all threads) of the training loop; set-up and evaluation are outside.
 lego100: what ngp reaches in a fifth of nerf's budget. lego200: ngp alone. fox240: ngp, and gs in a tenth
 of its budget, and how much faster gs renders.
-unbounded: a made-up scene of spheres 1 to 60 units away: mip360 with and without contraction (PSNR of far pixels), with and
-without integrated encoding at a quarter of the resolution. ablations: ngp on lego at 100 px with a table of 2^6 rows, without
+unbounded: a made-up scene of spheres 1 to 60 units away: mip360 as it is, and with one thing off or wrong at a time: contraction
+(PSNR of far pixels), samples even in 1 / t, integrated encoding (PSNR at a quarter of the resolution); `--scenes` picks rows.
+ablations: ngp on lego at 100 px with a table of 2^6 rows, without
 occupancy, and what occupancy saves in queries and costs in PSNR beside a mask that is wrong.
 """
 
@@ -13,33 +14,28 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench_train import Suite, posed
 from common import OUT, cpu_seconds, record
-from numpy.typing import NDArray
+from unbounded import FULL, SIDE, VARIANTS, by_distance, moved, unbounded_capture
 
-from recon.cameras import Cameras, fit_size
-from recon.geometry import se3, se3_inverse
-from recon.sparse import Observations, SparseModel
-from render.evaluate import BACKGROUNDS, compare, psnr, render_view
+from recon.cameras import fit_size
+from render.evaluate import BACKGROUNDS, compare, render_view
+from render.initial import SceneInit
 from render.kernels.warm import warm_up
 from render.options import TrainOptions
 from render.scenes import config_of
 from render.stage_train import initial_scene, training_data
 from render.train import prepare, train
-from tests.fabricate import ring_capture
-from tests.synthetic_scene import Posed, write
 
 OPTIONS = TrainOptions(steps=None, device="cpu", coarse_to_fine="off")
 LEGO, FOX = "nerf_synthetic_lego_400", "fox/images"
 ROUNDS = 10
 """How often views are drawn to know what one costs: CPU seconds are counted in hundredths."""
-SIDE, FAR = 96, 8.0
-"""Longer side of the unbounded scene's photos, and the z from which on its pixels are far."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +47,20 @@ class Trained:
     cpu: float
 
 
-def fit(capture: Any, reconstruction: Any, options: TrainOptions, budget: float, config: dict[str, Any]) -> Trained:
-    """Train a scene for `budget` CPU seconds."""
+def fit(
+    capture: Any,
+    reconstruction: Any,
+    options: TrainOptions,
+    budget: float,
+    config: dict[str, Any],
+    change: Callable[[SceneInit], SceneInit] = lambda init: init,
+) -> Trained:
+    """Train a scene for `budget` CPU seconds, from what `change` makes of its start."""
     folder = OUT / "fields"
     folder.mkdir(parents=True, exist_ok=True)
     options = replace(options, minutes=budget / 60)
     data = training_data(capture, reconstruction, options, folder)
-    init = initial_scene(reconstruction, data, options)
+    init = change(initial_scene(reconstruction, data, options))
     run = prepare(config_of(options.scene)(**config), init, data, options, clock=cpu_seconds)
     run.scene.info = {"background": (0.0, 0.0, 0.0), "long_side": int(data.cameras.size.max())}
     for _ in train(run):
@@ -158,122 +161,48 @@ def masks_of(scene: Any, reconstruction: Any, names: list[str]) -> dict[str, flo
     return values
 
 
-# The scene without an end
+# The scene without an end (unbounded.py)
 
 
-def spheres() -> tuple[NDArray, NDArray, NDArray]:
-    """Centres [N, 3], radii [N] and colours [N, 3]: a few within 1 of the origin, the others up to 60 away, as wide seen."""
-    rng = np.random.default_rng(3)
-    away = np.concatenate([rng.uniform(0, 0.8, 8), np.exp(rng.uniform(np.log(8), np.log(60), 60))])
-    direction = rng.normal(size=(len(away), 3)) * [1, 1, 0.35]
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return direction * away[:, None], np.maximum(0.3, 0.18 * away), rng.random((len(away), 3))
-
-
-def photograph(cameras: Cameras, index: int, fine: int = 3) -> tuple[NDArray, NDArray]:
-    """rgb f64[H, W, 3], each pixel the mean of fine^2, and z f64[H, W] at its middle (inf: the sky)."""
-    width, height = (int(s) for s in cameras.size[index])
-    offsets = (np.arange(fine) + 0.5) / fine
-    x, y = np.arange(width)[:, None] + offsets, np.arange(height)[:, None] + offsets
-    u, v = np.meshgrid(x.ravel(), y.ravel())
-    origin, direction = cameras.rays(index, np.stack([u, v], -1))
-    rgb = np.array([0.5, 0.7, 0.9]) * (0.75 + 0.25 * direction[..., 2:])
-    nearest = np.full(direction.shape[:2], np.inf)
-    for center, radius, color in zip(*spheres(), strict=True):
-        along = (center - origin) @ direction.reshape(-1, 3).T
-        inside = radius**2 - ((center - origin) ** 2).sum() + along**2
-        t = np.where((inside > 0) & (along > 0), along - np.sqrt(np.maximum(inside, 0)), np.inf).reshape(nearest.shape)
-        hit = (t < nearest) & (t > 0)
-        place = origin + direction[hit] * t[hit][:, None]
-        stripes = 0.75 + 0.25 * np.sign(np.sin(6 * (place - center) @ [1.0, 0.6, 0.8] / radius))
-        rgb[hit], nearest[hit] = color * stripes[:, None], t[hit]
-    blocks = rgb.reshape(height, fine, width, fine, 3).mean((1, 3))
-    return blocks, nearest[fine // 2 :: fine, fine // 2 :: fine]
-
-
-def unbounded_capture(root: Path, count: int = 40) -> tuple[Any, Posed, dict[str, tuple[NDArray, NDArray]]]:
-    """The capture, its model, and (rgb, distance) of the held-out photos by name."""
-    angle = 2 * np.pi * np.arange(count) / count
-    height = 0.6 + 0.5 * np.sin(3 * angle)
-    centers = np.stack([3 * np.cos(angle), 3 * np.sin(angle), height], -1)
-    forward = -centers / np.linalg.norm(centers, axis=1, keepdims=True)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right, axis=1, keepdims=True)
-    poses = se3_inverse(se3(np.stack([right, np.cross(forward, right), forward], -1), centers))
-    size = np.tile(np.array([SIDE, SIDE * 3 // 4], np.int32), (count, 1))
-    k = np.tile(np.array([[0.7 * SIDE, 0, SIDE / 2], [0, 0.7 * SIDE, SIDE * 3 / 8], [0, 0, 1]]), (count, 1, 1))
-    cameras, names = Cameras(poses, k, size), tuple(f"{i:03}.jpg" for i in range(count))
-    truth = {name: photograph(cameras, i) for i, name in enumerate(names)}
-    for name, (rgb, _) in truth.items():
-        write(root / "images" / f"{name}.png", rgb)
-    xyz, radius, color = spheres()
-    rng = np.random.default_rng(0)
-    around = rng.normal(size=(4, *xyz.shape))
-    around /= np.linalg.norm(around, axis=-1, keepdims=True)
-    points = (xyz + radius[:, None] * around).reshape(-1, 3)
-    xy, z = cameras.project(points)
-    camera, point = np.nonzero((z > 0) & ((xy >= 0) & (xy < size[:, None])).all(-1))
-    seen = Observations(camera.astype(np.int32), point.astype(np.int32), xy[camera, point].astype(np.float32))
-    rgb = np.tile((255 * color).astype(np.uint8), (4, 1))
-    model = SparseModel(names, cameras, points, rgb, np.ones(len(points), np.float32), seen)
-    return ring_capture(root, names, every=8), Posed(model, root / "images"), truth
-
-
-def unbounded(budget: float, seeds: list[int]) -> dict[str, Any]:
-    """mip360 and its switches; `far` and `near`: PSNR of pixels beyond and before FAR; `quarter`: at 1/4 of the size."""
+def unbounded(budget: float, seeds: list[int], only: list[str] | None) -> dict[str, Any]:
+    """mip360 as it is and with one thing changed; PSNR of far and of near pixels, of the sky, and at a quarter of the size."""
     capture, reconstruction, truth = unbounded_capture(OUT / "fields" / "unbounded")
     names, values = held_out(capture, reconstruction), {}
-    for label, config in {
-        "as it is": {},
-        "no contraction": {"contraction": False},
-        "PE": {"integrated": False},
-    }.items():
+    for label, (config, center) in VARIANTS.items():
+        if only and label not in only:
+            continue
         found = []
         for seed in seeds:
             options = replace(OPTIONS, scene="mip360", long_side=SIDE, seed=seed)
-            trained = fit(capture, reconstruction, options, budget, config)
+            trained = fit(capture, reconstruction, options, budget, config, moved(center))
             found.append(by_distance(trained.scene, reconstruction, names, truth) | {"steps": trained.steps})
         values[label] = {"mean": {k: statistics.mean(f[k] for f in found) for k in found[0]}, "runs": found}
         print(
-            f"unbounded {label:16} " + "  ".join(f"{k} {v:.2f}" for k, v in values[label]["mean"].items()), flush=True
+            f"unbounded {label:22} " + "  ".join(f"{k} {v:.2f}" for k, v in values[label]["mean"].items()), flush=True
         )
-    mean = {label: value["mean"] for label, value in values.items()}
-    values["contraction_far_db"] = mean["as it is"]["far"] - mean["no contraction"]["far"]
-    values["ipe_quarter_db"] = mean["as it is"]["quarter"] - mean["PE"]["quarter"]
+    for label in [label for label in values if label != FULL and FULL in values]:
+        runs = zip(values[FULL]["runs"], values[label]["runs"], strict=True)
+        lost = [{k: a[k] - b[k] for k in ("all", "far", "near", "quarter")} for a, b in runs]
+        values[label]["lost_db"] = {k: statistics.mean(row[k] for row in lost) for k in lost[0]}
+        values[label]["lost_db_by_seed"] = lost
     return values
-
-
-def by_distance(scene: Any, reconstruction: Posed, names: list[str], truth: dict[str, Any]) -> dict[str, float]:
-    columns: dict[str, list[tuple[NDArray, NDArray]]] = {"all": [], "far": [], "near": [], "quarter": []}
-    for name in names:
-        camera = reconstruction.model.cameras[reconstruction.model.names.index(name)]
-        rgb, t = truth[name]
-        drawn = scene.render(camera).rgb[0].clamp(0, 1).numpy()
-        columns["all"].append((rgb.reshape(-1, 3), drawn.reshape(-1, 3)))
-        columns["far"].append((rgb[t > FAR], drawn[t > FAR]))
-        columns["near"].append((rgb[t <= FAR], drawn[t <= FAR]))
-        small = camera.resized(camera.size[0] // 4)
-        height, width = rgb.shape[0] // 4, rgb.shape[1] // 4
-        shrunk = rgb.reshape(height, 4, width, 4, 3).mean((1, 3))
-        columns["quarter"].append(
-            (shrunk.reshape(-1, 3), scene.render(small).rgb[0].clamp(0, 1).numpy().reshape(-1, 3))
-        )
-    return {k: psnr(*(np.concatenate(side) for side in zip(*pairs, strict=True))) for k, pairs in columns.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", choices=["lego100", "lego200", "fox240", "unbounded", "ablations"])
-    parser.add_argument("--budget", type=float, help="CPU seconds; default: 600 for lego100 and unbounded, else 900")
+    parser.add_argument(
+        "--budget", type=float, help="CPU seconds; default: 40 for unbounded, 600 for lego100, else 900"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--scenes", nargs="+", help="instead of those that the suite compares")
     parser.add_argument("--views", type=int, default=25, help="held-out views that are measured, at most")
     args = parser.parse_args()
-    budget = args.budget or (600.0 if args.suite in ("lego100", "unbounded") else 900.0)
+    budget = args.budget or {"unbounded": 40.0, "lego100": 600.0}.get(args.suite, 900.0)
     warm_up()
     started = time.monotonic()
     if args.suite == "unbounded":
-        values = unbounded(budget, args.seeds)
+        values = unbounded(budget, args.seeds, args.scenes)
     elif args.suite == "ablations":
         values = ngp_ablations(LEGO, 100, args.budget or 120.0, args.seeds, args.views)
     else:
