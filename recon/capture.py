@@ -56,6 +56,8 @@ class Capture:
     recording (rgbd.py): what came in."""
     time: Array | None = None
     """f64[N], seconds from the first photo; None unless every photo tells its time."""
+    untimed: tuple[str, ...] = ()
+    """Names of the photos that tell no time where others do; () where all or none do."""
     mask: tuple[str | None, ...] = ()
     """[N] path of the photo's mask (white = use), or None; () when there are none. POSIX, below the root or beside it
     (../masks/NAME.png), absolute when it lies elsewhere."""
@@ -155,6 +157,8 @@ def save_capture(capture: Capture, folder: Path, source: Path | None = None) -> 
         "mask": capture.mask,
         "depth": capture.depth,
     }
+    if capture.untimed:
+        head["untimed"] = capture.untimed
     if capture.depth:
         head |= {"depth_confidence": capture.depth_confidence, "depth_camera": capture.depth_camera.to_json()}
     write_json(folder / "capture.json", head)
@@ -228,6 +232,7 @@ def load_capture(folder: Path) -> Capture:
         lists["depth_confidence"] = tuple(
             head.pop("depth_confidence", ())
         )  # captures from before depth cameras have none
+        lists["untimed"] = tuple(head.pop("untimed", ()))
         if "depth_camera" in head:
             head["depth_camera"] = DepthCamera.from_json(head["depth_camera"])
         if (folder / "prior").is_dir():

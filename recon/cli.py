@@ -16,6 +16,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("recon.commands:run", "Photos in, a place out: every stage that the goal needs, and no more."),
     "demo": ("recon.commands:demo", "The same on the sample capture; publishes its page and opens it."),
     **{name: ("recon.commands:stage", stage.summary) for name, stage in STAGES.items()},
+    "compare": (
+        "render.compare:compare",
+        "Put the scenes of a workspace side by side: errors, times, sizes, pictures.",
+    ),
     "export": ("recon.commands:export", "Write the scene or its mesh in another format: OUT.ply, OUT.glb, OUT.obj."),
     "render": ("viewer.commands:render", "Film the scene: .mp4, or frames with depth or alpha; or a still all around."),
     "view": ("recon.commands:view", "Look at a workspace in the browser, finished or still at work."),
@@ -32,6 +36,7 @@ GOES_ON = "The same command goes on where it stopped."
 STOPPED = {
     "publish": "What stood at the site's place stays as it was; the same command starts anew.",
     "export": "Nothing was written; the same command starts anew.",
+    "compare": "Nothing was written; the same command starts anew.",
     "status": "Nothing was changed.",
     "doctor": "Nothing was changed.",
 }

@@ -29,7 +29,7 @@ from recon.errors import InputError, MissingPart, WorkspaceError
 from recon.keys import flag_of
 from recon.progress import TerminalProgress
 from recon.stages import STAGES, resolve
-from recon.status import page_of, stage_line, status_rows
+from recon.status import page_of, pages_of, stage_line, status_rows
 from recon.wording import command
 from recon.workspace import Workspace
 
@@ -62,7 +62,7 @@ def main_job(args: Any, verb: str) -> None:
     try:
         with workspace.writing(verb):
             for name in job:
-                records[name] = _run_stage(workspace, name, args, progress, force=False)
+                records[name] = _run_stage(workspace, name, args, progress, force=False, ahead=job)
                 if args.view and viewer is None:  # once the input has proved to be one
                     viewer = _spawn_viewer(args)
         _say_result(workspace, args.name, progress)
@@ -135,10 +135,19 @@ def _check_at_the_door(workspace: Workspace, args: Any, stages: Sequence[str]) -
         workspace.folder(name, getattr(args, "name", "main"))
 
 
+def _check_input(workspace: Workspace, args: Any, stages: Sequence[str]) -> None:
+    """Refuse photos that some later stage would refuse, before the stages between have begun."""
+    for stage in (STAGES[name] for name in stages if STAGES[name].check_input):
+        resolve(stage.check_input)(workspace.load("ingest"), take(resolve(stage.options), args))
+
+
 def _run_stage(
-    workspace: Workspace, name: str, args: Any, progress: TerminalProgress, *, force: bool
+    workspace: Workspace, name: str, args: Any, progress: TerminalProgress, *, force: bool, ahead: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Run one stage with its share of the arguments, unless its result is there. `force`: also when it is."""
+    """Run one stage with its share of the arguments, unless its result is there. `force`: also when it is.
+
+    `ahead`: the stages of this run, some of which may refuse the photos that ingest read.
+    """
     options = take(resolve(STAGES[name].options), args)
     if getattr(options, "steps", None) is not None:
         options = replace(options, minutes=None)
@@ -169,6 +178,8 @@ def _run_stage(
         arguments=arguments,
     )
     progress.say(stage_line(record, reused=kept))
+    if name == "ingest":
+        _check_input(workspace, args, ahead)
     return record
 
 
@@ -359,9 +370,8 @@ def status(verb: str, summary: str, argv: Sequence[str]) -> None:
         table.add_row(*row)
     console = Console(highlight=False)
     console.print(table)
-    for stage_name, name in workspace.results():
-        if (page := page_of(workspace, stage_name, name)) is not None:
-            console.print(f"page    {page}", markup=False, soft_wrap=True)
+    for page in pages_of(workspace):
+        console.print(f"page    {page}", markup=False, soft_wrap=True)
 
 
 def _existing(root: Path) -> Workspace:
@@ -384,4 +394,6 @@ def _say_result(workspace: Workspace, name: str, progress: TerminalProgress) -> 
         progress.say(f"mesh    {mesh}")
     if (page := page_of(workspace, "mesh", name)) is not None:
         progress.say(f"page    {page}")
+    if sum(stage == "eval" for stage, _ in workspace.results()) > 1:
+        progress.say(f"beside  {command('recon', 'compare', '-w', root)}")
     progress.say(f"look    {command('recon', 'view', '-w', root, *(['--name', name] if name != 'main' else []))}")

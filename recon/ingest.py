@@ -44,6 +44,8 @@ from recon.sources import (
     several,
 )
 from recon.sparse import Observations, SparseModel
+from recon.standing import with_station
+from recon.takes import film_of_capture
 from recon.timing import camera_ids, numbered, timed, times
 from recon.video import pick_frames
 from recon.videos import camera_names, take
@@ -122,6 +124,7 @@ def ingest(source: Path | Sequence[Path], options: IngestOptions, job: Job) -> C
         "depth": sum(d is not None for d in capture.depth),
         "gps": 0 if capture.gps is None else int(np.isfinite(capture.gps[:, 0]).sum()),
     }
+    job.metrics = film_of_capture(capture, numbered=bool(options.fps)) | job.metrics
     paths = several(source)
     save_capture(capture, job.folder, paths[0])
     save_place(job.folder, capture.root, paths[0], more=paths[1:])
@@ -134,7 +137,7 @@ def _read_folder(source: Source, options: IngestOptions, job: Job) -> Capture:
     photos = usable(inspect_photos(found.photos, job), source.root, job)
     capture = capture_of(photos, source.root, options, job, among=found.depth)
     taken = any(not np.isnan(photo.exif.time) for photo in photos)
-    return capture if taken and not options.fps else numbered(capture, options.fps, job)
+    return with_station(capture if taken and not options.fps else numbered(capture, options.fps, job))
 
 
 def _read_recording(source: Source, options: IngestOptions, job: Job) -> Capture:
@@ -164,7 +167,7 @@ def _read_video(source: Source, options: IngestOptions, job: Job) -> Capture:
     frames = pick_frames(_model(source), folder, options.frames, job)
     photos = usable(inspect_photos([(frame.name, folder / frame.name) for frame in frames], job), _model(source), job)
     time = {frame.name: frame.time for frame in frames}
-    capture = capture_of(photos, folder, options, job)
+    capture = with_station(capture_of(photos, folder, options, job))
     return replace(capture, root=Path(FRAMES), time=times([time[photo.name] for photo in photos]), kind="video")
 
 
@@ -287,6 +290,7 @@ def capture_of(
 ) -> Capture:
     """The capture of usable photos that come without poses. `among`: their depth images that lie among the photos."""
     names, files = tuple(photo.name for photo in photos), files or Beside()
+    told = [not np.isnan(photo.exif.time) for photo in photos]
     depth, camera = find_depths(photos, root, job, files, among or {})
     trust = tuple(_trust(files.confidence.get(n), root) if d else None for n, d in zip(names, depth, strict=False))
     split, protocol = make_split(names, options.holdout)
@@ -302,6 +306,7 @@ def capture_of(
         split=split,
         protocol=protocol,
         time=times([photo.exif.time for photo in photos]),
+        untimed=tuple(name for name, has in zip(names, told, strict=True) if not has) if any(told) else (),
         mask=find_masks(photos, root, job, files.masks),
         depth=depth,
         depth_confidence=trust if any(trust) else (),

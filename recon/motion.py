@@ -7,7 +7,7 @@ flow is compared with what its poses allow (the distance from the epipolar line)
 
 from __future__ import annotations
 
-import itertools
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,9 +26,16 @@ DILATE = 0.01
 FLOW_SIDE = 256
 EPIPOLAR_PX = 1.2
 """Pixels of the FLOW_SIDE copy: flow that is farther than this from its epipolar line is motion."""
-MOVES = 0.004
-"""Of the picture: less than this moving, in the middle of the pairs looked at, is nothing."""
-PAIRS = 12
+MOVES, MOVES_BY_FLOW = 0.004, 0.002
+"""Of the picture: less than this moving is nothing, before fixed cameras and before one that moves."""
+FOLLOWED = 0.5
+"""Of the picture: where flow follows less than this, it cannot tell that nothing moves."""
+STEPS = ((-2, -1, 1, 2), (-6, -3, 3, 6), (-20, -10, 10, 20))
+"""Photos before and after one, in time, that its flow leads to: what moves slowly shows over the longer ones."""
+AGREE = 0.75
+"""Of the photos that flow leads to: so many must say that a pixel moves."""
+LOOKS, STATIONS, PICKS = 16, 6, 10
+"""Photos of a fixed camera, fixed cameras, and photos of moving cameras that are looked at."""
 SAME_POSE = 1e-6
 
 
@@ -37,28 +44,32 @@ class Motion:
     """What a moving scene's trainer wants to know before it begins."""
 
     share: float
-    """Median share of the picture that moves."""
+    """Of the picture that moves: of the fixed camera that sees the most, or the mean over photos of moving ones."""
     fixed: bool
     """All cameras stand still."""
+    sure: bool = True
+    """False: the photos are too different from each other to tell that nothing moves."""
 
     @property
     def moves(self) -> bool:
-        """False: train static."""
-        return self.share >= MOVES
+        """False: nothing does, train static."""
+        return not self.sure or self.share >= (MOVES if self.fixed else MOVES_BY_FLOW)
 
 
-def require_times(names: Sequence[str], time: Array | None) -> Array:
-    """The times f64[N] of photos. Raises InputError that names those without."""
-    if time is None:
+def require_times(names: Sequence[str], time: Array | None, untimed: Sequence[str] = ()) -> Array:
+    """The times f64[N] of photos. Raises InputError that names those without; `untimed` are those where others have one."""
+    if time is None and not untimed:
         raise InputError(
             f"None of the {count(len(names), 'photo')} has a time, which a moving scene needs. Name a video, number the frames "
             "of one folder (0001.jpg, 0002.jpg, ... with --fps), or give a time to every frame of transforms.json."
         )
-    missing = [name for name, seconds in zip(names, time, strict=True) if not np.isfinite(seconds)]
-    if missing:
+    missing = list(untimed)
+    if time is not None:
+        missing += [name for name, seconds in zip(names, time, strict=True) if not np.isfinite(seconds)]
+    if missing or time is None:
         raise InputError(
             f"{count(len(missing), 'photo')} of {len(names)} without a time ({some(missing, 8)}), which a moving scene needs. "
-            "Give them times, or leave them out."
+            "Give them times, leave them out, or number all frames (0001.jpg, 0002.jpg, ...) and say --fps."
         )
     return np.asarray(time, np.float64)
 
@@ -94,6 +105,14 @@ def stations_of(cameras: Cameras) -> NDArray[np.int32]:
     ids: dict[int, int] = {}
     out[several] = [ids.setdefault(int(one), len(ids)) for one in station[several]]
     return out
+
+
+def cameras_by(names: Sequence[str], station: NDArray[np.int32]) -> NDArray[np.int32]:
+    """i32[N], in order of first appearance: which camera took each photo. Photos of one pose are of one camera; the others, of
+    one that moves, unless they lie in folders of their own."""
+    ids: dict[tuple[int, str], int] = {}
+    keys = [(int(one), "" if one >= 0 else name.rpartition("/")[0]) for name, one in zip(names, station, strict=True)]
+    return np.array([ids.setdefault(key, len(ids)) for key in keys], np.int32)
 
 
 def temporal_median(photos: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -152,33 +171,76 @@ def consistent(there: NDArray[np.float32], back: NDArray[np.float32], limit: flo
     return np.linalg.norm(there + returned, axis=-1) < limit
 
 
-def motion_of(cameras: Cameras, time: Array, read: Callable[[int], NDArray[np.uint8]]) -> Motion:
-    """How much moves in photos of pinhole cameras; `read(row)` gives a photo u8[H, W, 3 or 4].
+def motion_of(
+    cameras: Cameras, time: Array, read: Callable[[int], NDArray[np.uint8]], camera: NDArray[np.int32] | None = None
+) -> Motion:
+    """How much moves in photos of pinhole cameras; `read(row)` gives a photo u8[H, W, 3 or 4], of any size.
 
-    Raises InputError for one camera that does not move.
+    `camera` [N] tells photos of several moving cameras apart. Raises InputError for one camera that does not move.
     """
     station = stations_of(cameras)
     check_cameras(cameras, station)
+    camera = np.zeros(len(cameras), np.int32) if camera is None else camera
     rows = np.lexsort((time,))
-    if (station >= 0).all():
-        shares = []
-        for one in np.unique(station):
-            mine = rows[station[rows] == one]
-            picks = mine[np.unique(np.linspace(0, len(mine) - 1, 8).round().astype(int))]
-            shares.append(temporal_median([_small(read(int(row))) for row in picks])[1].mean())
-        return Motion(float(np.median(shares)), True)
-    alone = rows[station[rows] < 0]
-    pairs = list(itertools.pairwise(alone.tolist()))
-    chosen = [pairs[i] for i in np.unique(np.linspace(0, len(pairs) - 1, PAIRS).round().astype(int))]
-    shares = []
-    for a, b in chosen:
-        here, there = (grey(_small(read(row))) for row in (a, b))
-        if here.shape != there.shape:
+    stations = np.unique(station[station >= 0])
+    still = [0.0]
+    for one in stations[_spread(len(stations), STATIONS)]:
+        mine = rows[station[rows] == one]
+        photos = [_small(read(int(row))) for row in mine[_spread(len(mine), LOOKS)]]
+        still.append(float(temporal_median(photos)[1].mean()))
+    alone = [rows[(station[rows] < 0) & (camera[rows] == one)] for one in np.unique(camera)]
+    if max(still) >= MOVES or not any(len(mine) for mine in alone):
+        return Motion(max(still), True)
+    share, sure = _share_by_flow(cameras, [mine for mine in alone if len(mine)], read)
+    return Motion(share, False, sure)
+
+
+def _share_by_flow(
+    cameras: Cameras, sequences: Sequence[NDArray[np.intp]], read: Callable[[int], NDArray[np.uint8]]
+) -> tuple[float, bool]:
+    """Mean share of the photos that moves, at the STEPS that show the most; and whether flow could follow at any of them.
+
+    `sequences`: rows of one camera each, in order of time.
+    """
+    small = functools.cache(lambda row: grey(_small(read(row))))
+    places = [(mine, place) for mine in sequences for place in range(len(mine))]
+    chosen = [places[i] for i in _spread(len(places), PICKS)]
+    shares = list[float]()
+    for steps in STEPS:
+        found = np.array([_moving_by_flow(cameras, mine, place, steps, small) for mine, place in chosen])
+        if np.median(found[:, 1]) >= FOLLOWED:
+            shares.append(float(found[:, 0].mean()))
+    return max(shares, default=0.0), bool(shares)
+
+
+def _moving_by_flow(
+    cameras: Cameras,
+    mine: NDArray[np.intp],
+    place: int,
+    steps: Sequence[int],
+    small: Callable[[int], NDArray[np.uint8]],
+) -> tuple[float, float]:
+    """Share of the photo mine[place] that moves, and share that flow could follow to at least two of the photos `steps` away."""
+    import cv2
+
+    here = small(int(mine[place]))
+    votes, followed = np.zeros(here.shape), np.zeros(here.shape)
+    for step in steps:
+        if not 0 <= place + step < len(mine) or (there := small(int(mine[place + step]))).shape != here.shape:
             continue
-        small = cameras[[a, b]].resized((here.shape[1], here.shape[0]))
+        pair = cameras[[int(mine[place]), int(mine[place + step])]].resized((here.shape[1], here.shape[0]))
         flow, back = flow_between(here, there), flow_between(there, here)
-        shares.append(((off_epipolar(small, 0, 1, flow) > EPIPOLAR_PX) & consistent(flow, back)).mean())
-    return Motion(float(np.median(shares)) if shares else 0.0, False)
+        trusted = consistent(flow, back)
+        votes += trusted & (off_epipolar(pair, 0, 1, flow) > EPIPOLAR_PX)
+        followed += trusted
+    sure = followed >= 2
+    moving = (sure & (votes > AGREE * followed)).astype(np.uint8)
+    return float(cv2.morphologyEx(moving, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)).mean()), float(sure.mean())
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of 0 .. count - 1, evenly, ends included."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
 def check_cameras(cameras: Cameras, station: NDArray[np.int32] | None = None) -> None:
@@ -196,11 +258,11 @@ def one_fixed(photos: int) -> str:
     )
 
 
-def nothing_moves(motion: Motion) -> str:
-    """The sentence for a capture in which nothing moves."""
+def nothing_moves(motion: Motion, asked: str, trained: str) -> str:
+    """The sentence for a capture in which nothing moves, for which one scene was asked for and another is trained."""
     return (
-        f"Nothing moves in the photos (in the middle, {motion.share:.1%} of the picture): a static scene is trained. "
-        "Use --scene gs, which is faster."
+        f"Nothing moves in the photos ({motion.share:.2%} of the picture differ from what a scene at rest shows): "
+        f"--scene {trained} is trained instead of {asked}, which would gain nothing."
     )
 
 

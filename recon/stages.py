@@ -30,6 +30,8 @@ class Stage:
     """One line of `recon --help`."""
     check: str = ""
     """"module:function" that refuses options that the stage cannot work with, before an earlier stage has begun."""
+    check_input: str = ""
+    """"module:function" that refuses a capture that the stage cannot work with under its options, as soon as it is read."""
     apart: tuple[str, ...] = ()
     """Files in its folder that belong to this machine, or only show the result: outside its hash."""
     named: bool = False
@@ -93,6 +95,7 @@ STAGES: dict[str, Stage] = {
             version=1,
             summary="Train a scene (Gaussian splats) and write scene.ply.",
             check="render.options:check_options",
+            check_input="render.moving_input:check_capture",
             named=True,
             needs_of="render.options:train_needs",
         ),

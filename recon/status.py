@@ -33,12 +33,21 @@ def stage_line(record: dict[str, Any], *, reused: bool = False) -> str:
 
 PAGES = {"eval": "report.html", "depth": "geometry.html", "mesh": "geometry.html"}
 """What a finished stage leaves to be looked at in a browser."""
+COMPARISON = "compare.html"
+"""What `recon compare` leaves in the workspace."""
 
 
 def page_of(workspace: Workspace, stage: str, name: str = "main") -> Path | None:
     """The page of a finished stage, where it wrote one."""
     path = workspace.folder(stage, name) / PAGES.get(stage, "")
     return path if path.is_file() else None
+
+
+def pages_of(workspace: Workspace) -> list[Path]:
+    """All pages of a workspace: those of its finished stages, then the comparison of its scenes."""
+    found = [page_of(workspace, stage, name) for stage, name in workspace.results()]
+    comparison = workspace.root / COMPARISON
+    return [page for page in found if page is not None] + [comparison] * comparison.is_file()
 
 
 def status_rows(workspace: Workspace) -> Iterator[tuple[str, str, str, str, str]]:

@@ -12,7 +12,7 @@ import numpy as np
 from recon.capture import MIN_PHOTOS_FOR_HOLDOUT, Capture, moving_split
 from recon.errors import InputError
 from recon.job import Job
-from recon.motion import moments_of, stations_of
+from recon.motion import cameras_by, moments_of, stations_of
 from recon.wording import some
 
 FPS = 30.0
@@ -34,16 +34,14 @@ def times(seconds: Sequence[float]) -> np.ndarray | None:
 
 
 def timed(capture: Capture, time: Mapping[str, float], own_split: bool, holdout: str) -> Capture:
-    """The capture with the times of its data set, in seconds from its first photo, and the split of a moving scene.
-
-    Photos of one pose are of one camera; the others, of one that moves, unless they lie in folders of their own.
-    """
+    """The capture with the times of its data set, in seconds from its first photo, and the split of a moving scene."""
     seconds = np.array([time[name] for name in capture.names])
     assert capture.prior is not None
     station = stations_of(capture.prior.cameras)
-    folders = camera_ids(name.rpartition("/")[0] for name in capture.names)
-    camera = camera_ids(zip(station.tolist(), np.where(station < 0, folders, -1).tolist(), strict=True))
-    capture = replace(capture, time=seconds - seconds.min(), station=station if (station >= 0).any() else None)
+    camera = cameras_by(capture.names, station)
+    capture = replace(
+        capture, time=seconds - seconds.min(), untimed=(), station=station if (station >= 0).any() else None
+    )
     if own_split:
         return capture
     split, protocol = moving_split(capture.names, camera, moments_of(seconds, camera), holdout)
@@ -72,4 +70,4 @@ def numbered(capture: Capture, fps: float, job: Job) -> Capture:
     job.say(
         f"The photos are numbered and tell no times: taken as {fps or FPS:g} frames a second, {said}; only moving scenes ask."
     )
-    return replace(capture, time=(index - index.min()) / (fps or FPS))
+    return replace(capture, time=(index - index.min()) / (fps or FPS), untimed=())

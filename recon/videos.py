@@ -7,7 +7,7 @@ is nearest to a moment, at its own time as its container tells it; where it has 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,17 +107,17 @@ def black_bars(picture: NDArray[np.uint8]) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def stands_still(looks: Sequence[NDArray[np.uint8]]) -> bool:
-    """Whether the median corner of the first grey picture stays where it was in all the others."""
+def stands_still(looks: Iterable[NDArray[np.uint8]]) -> bool:
+    """Whether the median corner of the first grey picture stays where it was in all others; stops at the first that says no."""
     import cv2
 
-    corners = cv2.goodFeaturesToTrack(looks[0], maxCorners=300, qualityLevel=0.01, minDistance=7)
+    looks = iter(looks)
+    first = next(looks)
+    corners = cv2.goodFeaturesToTrack(first, maxCorners=300, qualityLevel=0.01, minDistance=7)
     if corners is None or len(corners) < 8:
         return False
-    for look in looks[1:]:
-        now, tracked, _ = cv2.calcOpticalFlowPyrLK(
-            looks[0], look, corners, corners.copy(), winSize=(15, 15), maxLevel=2
-        )
+    for look in looks:
+        now, tracked, _ = cv2.calcOpticalFlowPyrLK(first, look, corners, corners.copy(), winSize=(15, 15), maxLevel=2)
         good = tracked.reshape(-1) == 1
         if good.mean() < 0.3:
             return False

@@ -2,7 +2,7 @@
 
 Held-out photos are undistorted, resized by area to the training size, and compared as clipped floats over their valid
 pixels. Nothing is fitted to them in the headline numbers; a second, labelled PSNR allows each photo one affine colour
-change.
+change. Photos that were filmed are told apart by time, and by what moves in them (render/filmed.py).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from recon.system import cpu_seconds
 from recon.wording import count
 from render.dataset import read_photo
 from render.devices import pick_device
+from render.filmed import LEAST_PIXELS, Film, film_of, resized_mask, write_mask
 from render.lpips import load_lpips
 from render.options import EvalOptions
 from render.report import write_report
@@ -39,6 +40,8 @@ BACKGROUNDS: dict[str, Color] = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0
 SSIM_BORDER = 3
 """Half of scikit-image's 7 x 7 window: it leaves out as many pixels at the border, so that the mean over valid pixels
 is its mean."""
+APART = ("moving_psnr", "still_psnr")
+"""Of filmed photos: PSNR over what moves, and over the rest."""
 
 
 @dataclass(frozen=True)
@@ -66,31 +69,65 @@ def evaluate(
     for name in lost:
         job.warn(f"held-out photo {name} has no pose and is not evaluated")
     lpips = None if options.lpips is None else load_lpips(Path(options.lpips))
+    film = film_of(capture, reconstruction, scene)
+    regions = {} if film is None else film.regions_of(views)
     scene = scene.to(pick_device(options.device))
-    images, background = [], "black"
+    images, background, seconds = [], "black", []
     with job.task("rendering held-out views", total=len(views)) as task:
         for name in views:
             view = render_view(reconstruction, scene, name, BACKGROUNDS[options.background])
             write_png(job.folder / "renders" / f"{name}.png", view.rgb)
             score = compare(view)
-            row = {"name": name, "psnr": score.psnr, "ssim": score.ssim, "psnr_affine": score.psnr_affine}
+            row: dict[str, Any] = {"name": name} | ({} if film is None else film.about(name))
+            row |= {"psnr": score.psnr, "ssim": score.ssim, "psnr_affine": score.psnr_affine}
             if lpips is not None:
                 row["lpips"] = lpips(view.target, view.rgb)
+            if name in regions:
+                write_mask(job.folder, name, regions[name])
+                row |= apart(view, regions[name])
             images.append(row)
+            seconds.append(view.seconds)
             background = options.background if view.matte else background
             task.advance()
     metrics = summary(images, capture.protocol, lost)
+    if film is not None:
+        metrics |= in_time(film, images, found=bool(regions))
     if not views:
         metrics["train_psnr"] = _train_psnr(reconstruction, scene, options)
         lacking = f"{count(len(lost), 'photo')} without a pose" if lost else "none"
         job.metrics |= {"held_out": f"{lacking}, so no error is measured", "train_psnr": metrics["train_psnr"]}
     metrics |= {key: scene.info[key] for key in ("splats", "steps", "long_side")} | {"background": background}
     write_json(job.folder / "metrics.json", metrics)
-    job.metrics.update({key: metrics[key] for key in ("psnr", "ssim") if metrics[key] is not None})
+    job.metrics.update({key: metrics[key] for key in ("psnr", "ssim", *APART) if metrics.get(key) is not None})
+    if film is not None and views:
+        job.metrics["held_out"] = (
+            f"{metrics['film']['moments_held_out']} of {count(metrics['film']['moments'], 'moment')}"
+        )
+    if seconds:
+        job.metrics["seconds_a_view"] = round(float(np.median(seconds)), 5)
     if options.report:
         spent = {"wall_seconds": time.monotonic() - wall, "cpu_seconds": cpu_seconds() - cpu}
         write_report(job.folder, capture, reconstruction, metrics, scene.history, warnings=job.warnings, spent=spent)
     return metrics
+
+
+def apart(view: View, region: NDArray[np.bool_]) -> dict[str, float | None]:
+    """PSNR of the moving and of the still pixels of a view, None where they are too few, and the moving share of the photo."""
+    height, width = view.valid.shape
+    moving = resized_mask(region, (width, height))
+    parts = zip(APART, (view.valid & moving, view.valid & ~moving), strict=True)
+    scores = {k: psnr(view.target[m], view.rgb[m]) if m.sum() >= LEAST_PIXELS else None for k, m in parts}
+    return scores | {"moving_share": float(moving.mean())}
+
+
+def in_time(film: Film, images: list[dict[str, Any]], *, found: bool) -> dict[str, Any]:
+    """What metrics.json tells of filmed photos: the film, and with a moving region the means of both parts over images."""
+    told: dict[str, Any] = {"film": film.summary}
+    if not found or film.regions is None:
+        return told
+    values = {key: [row[key] for row in images if row.get(key) is not None] for key in (*APART, "moving_share")}
+    means = {key: float(np.mean(v)) if v else None for key, v in values.items()}
+    return told | means | {"moving_region": f"estimated from photos and poses, not from the scene: {film.regions.how}"}
 
 
 def _train_psnr(reconstruction: Reconstruction, scene: Scene, options: EvalOptions) -> float | None:
@@ -112,6 +149,8 @@ class View:
     valid: NDArray[np.bool_]
     """bool[H, W], pixels that count."""
     matte: bool
+    seconds: float = 0.0
+    """Wall seconds that the render took."""
 
 
 def render_view(reconstruction: Reconstruction, scene: Scene, name: str, background: Color) -> View:
@@ -123,10 +162,12 @@ def render_view(reconstruction: Reconstruction, scene: Scene, name: str, backgro
     camera = camera.resized(fit_size(camera.size, scene.info["long_side"]))
     photo = read_photo(reconstruction, name, camera.size[0])
     color = np.array(background if photo.matte is not None else scene.info["background"], np.float32)
+    begun = time.perf_counter()
     with torch.no_grad():
         rgb = scene.render(camera, background=torch.from_numpy(color).to(scene.device)).rgb[0].clamp(0, 1).cpu().numpy()
+    seconds = time.perf_counter() - begun
     valid = np.ones(rgb.shape[:2], bool) if photo.mask is None else photo.mask > 0.5
-    return View(np.clip(photo.over(color), 0, 1), rgb, valid, photo.matte is not None)
+    return View(np.clip(photo.over(color), 0, 1), rgb, valid, photo.matte is not None, seconds)
 
 
 def compare(view: View) -> ViewScore:
@@ -161,7 +202,9 @@ def summary(images: list[dict[str, Any]], protocol: str, lost: list[str]) -> dic
     metrics: dict[str, Any] = {"psnr": None, "ssim": None}
     metrics |= {key: float(np.mean([row[key] for row in good])) for key in keys}
     metrics["worst"] = min(good, key=lambda row: row["psnr"])["name"] if good else None
-    clean = [{k: v if isinstance(v, str) or np.isfinite(v) else None for k, v in row.items()} for row in images]
+    clean = [
+        {k: v if v is None or isinstance(v, str) or np.isfinite(v) else None for k, v in row.items()} for row in images
+    ]
     return metrics | {"images": clean, "lost": lost, "protocol": protocol}
 
 

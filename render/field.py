@@ -30,6 +30,8 @@ class FieldScene:
     rays_per_step: int = 1024
     ray_loss: Literal["mse", "charbonnier", "huber"] = "mse"
     """How colours are compared, see losses.ray_loss()."""
+    behind_all: bool = False
+    """Whether also rays of photos without mattes are trained over random colours, which leaves none of them transparent."""
     torch_threads: int | None = None
     """Of torch on the CPU while this trains; None: all. Networks want all of them."""
 

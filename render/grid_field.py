@@ -24,10 +24,12 @@ from render.occupancy import EVERY, Occupancy
 from render.rays import RayRendering, Rays
 
 Contraction = Literal["auto", "on", "off"]
-CONE = 1 / 64
+CONE = 1 / 32
 """Of unbounded scenes: length of a step in units of the distance, beyond where that is longer than the first steps."""
 HIDDEN = 1e-3
 """Share of the light that reaches a sample, below which it is left out."""
+START = 1.0
+"""Density of a new field per diameter of the scene's ball."""
 LOOK_COST = 0.25
 """Of a sample that is looked at and left out, in units of one that is trained on."""
 FEWEST, MOST = 64, 16384
@@ -46,13 +48,14 @@ class GridField(FieldScene):
     contraction, occupancy, warm_up, steps_across, samples, half, ray_loss, lr, lr_final, lr_grid."""
 
     torch_threads = 1
+    behind_all = True
 
     def __init__(self, config: Any, setup: SceneSetup, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(config, setup, tensors)
         self.ray_loss = config.ray_loss
         self._contracted = contracted(setup, config.contraction)
-        self._unit = 2 * setup.radius
-        step = self._unit / config.steps_across
+        step = 2 * setup.radius / config.steps_across
+        self._unit = 2 * setup.radius / START
         self._step = step
         self._edges = torch.from_numpy(steps(setup.ray_near, setup.ray_far, step, CONE)).to(self.device)
         self.tensors["occupancy"].requires_grad_(False)
@@ -65,8 +68,9 @@ class GridField(FieldScene):
         """Places asked for their density in training."""
         self._pace()
 
-    def features(self, x: Tensor, time: Tensor | None) -> Tensor:
-        """Features [N, F] at places [N, 3] of the unit cube and times f32[N] in seconds."""
+    def features(self, x: Tensor, time: Tensor | None, known: Tensor | None = None) -> Tensor:
+        """Features [N, F] at places [N, 3] of the unit cube and times f32[N] in seconds; `known`: what it gave there before,
+        where that need not be computed again for the sake of gradients."""
         raise NotImplementedError
 
     def penalty(self) -> Tensor | None:
@@ -87,22 +91,27 @@ class GridField(FieldScene):
         t, dt, start = self._march(rays)
         looked = len(t)
         ray = ray_of(start)
-        x = self._cube(rays.origin[ray] + t[:, None] * rays.direction[ray])
+        x = self._cube(torch.addcmul(rays.origin.index_select(0, ray), t[:, None], rays.direction.index_select(0, ray)))
         time = None if rays.time is None else rays.time[ray]
-        kept = self._seen(x, time, dt, start, ray)
-        x, t, dt, ray = x[kept], t[kept], dt[kept], ray[kept]
-        time = None if time is None else time[kept]
+        with torch.no_grad():
+            features = self.features(x, time)
+            known = heads.inner(self.tensors, features, self._kind)
+            kept = torch.nonzero(_reached(heads.opacity(known[1]) * dt / self._unit, start, ray)).ravel()
+        if len(kept) < looked:
+            t, dt, ray, x, features = (a.index_select(0, kept) for a in (t, dt, ray, x, features))
+            known = (known[0].index_select(0, kept), known[1].index_select(0, kept))
+            time = None if time is None else time.index_select(0, kept)
+        if training:
+            features = self.features(x, time, features)
         counts = torch.bincount(ray, minlength=len(rays))
         start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        sigma, geometry = heads.density(self.tensors, self.features(x, time), self._kind)
-        around = heads.harmonics(rays.direction).to(self._kind)[ray]
-        rgb = heads.color(self.tensors, geometry, around)
+        sigma, rgb = heads.shade(self.tensors, features, heads.harmonics(rays.direction), ray, known)
         seen, alpha, weighted = composite_packed(sigma, rgb, t, dt / self._unit, start)
         with torch.no_grad():
             mean = torch.where(alpha > 0, weighted / alpha, torch.nan)
         if training:
             self.queries += looked
-            cost = (LOOK_COST * looked + len(t)) / max(len(rays), 1)
+            cost = (LOOK_COST * looked + (1 - LOOK_COST) * len(t)) / max(len(rays), 1)
             self._ray_cost = MEMORY * self._ray_cost + (1 - MEMORY) * cost
         behind = (1 - alpha)[:, None] * background
         return RayRendering(seen + behind, alpha, mean, penalty=self.penalty() if training else None)
@@ -124,15 +133,6 @@ class GridField(FieldScene):
         x = self.place(xyz)
         return 0.25 * contract(x) + 0.5 if self._contracted else 0.5 * x + 0.5
 
-    @torch.no_grad()
-    def _seen(self, x: Tensor, time: Tensor | None, dt: Tensor, start: Tensor, ray: Tensor) -> Tensor:
-        """bool[S]: samples that more than HIDDEN of the light reaches."""
-        sigma, _ = heads.density(self.tensors, self.features(x, time), self._kind)
-        passed = (sigma * (dt / self._unit)).double().clamp(max=100)
-        before = passed.cumsum(0) - passed
-        first = torch.cat([before, before.new_zeros(1)])[start[:-1]]
-        return torch.exp(first[ray] - before) > HIDDEN
-
     def schedule(self, progress: float) -> dict[str, float | Tensor]:
         c = self.config
         fade = c.lr_final**progress
@@ -148,7 +148,8 @@ class GridField(FieldScene):
 
     def _look(self, x: Tensor) -> Tensor:
         """Densities at places of the unit cube, at random times."""
-        return heads.density(self.tensors, self.features(x, self.some_times(len(x))), self._kind)[0]
+        features = self.features(x, self.some_times(len(x)))
+        return heads.opacity(heads.inner(self.tensors, features, self._kind)[1])
 
     def _pace(self) -> None:
         """Rays of the next step: as many as keep its samples at `samples`."""
@@ -156,8 +157,8 @@ class GridField(FieldScene):
 
     def finish(self) -> None:
         """The mask is that of the densities from here on, as when the scene is read again."""
-        if self.config.occupancy and bool((self.tensors["occupancy"] > 0).any()):
-            self.occupancy.refresh()
+        if self.config.occupancy:
+            self.occupancy.finish()
         self.info |= {
             "contraction": self._contracted,
             "queries": self.queries,
@@ -177,3 +178,11 @@ class GridField(FieldScene):
 
 
 _WEIGHTS = frozenset(heads.new_heads(1, 1, torch.Generator()))
+
+
+def _reached(passed: Tensor, start: Tensor, ray: Tensor) -> Tensor:
+    """bool[S]: samples that more than HIDDEN of the light reaches, of samples that keep `passed` in optical depth."""
+    passed = passed.double().clamp(max=100)
+    before = passed.cumsum(0) - passed
+    first = torch.cat([before, before.new_zeros(1)])[start[:-1]]
+    return torch.exp(first[ray] - before) > HIDDEN

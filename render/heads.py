@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 GEOMETRY = 16
 """Values that the density network gives."""
@@ -102,3 +103,118 @@ def color(weights: Mapping[str, Tensor], geometry: Tensor, around: Tensor) -> Te
     hidden = torch.relu(torch.cat([geometry, around.to(kind)], -1) @ weights["color.0"].to(kind))
     hidden = torch.relu(hidden @ weights["color.1"].to(kind))
     return torch.sigmoid((hidden @ weights["color.2"].to(kind)).float())
+
+
+# The same, fast: by blocks of one size, which stay in the cache and for which matrix products are prepared once
+
+
+NAMES = ("density.0", "density.1", "color.0", "color.1", "color.2")
+BLOCK = 4096
+"""Samples that go through the networks together on the CPU."""
+Known = tuple[Tensor, Tensor]
+"""What inner() gave: the hidden layer [N, H] of the density network, and the 16 values [N, 16] of it, in `kind`."""
+
+
+@torch.no_grad()
+def inner(weights: Mapping[str, Tensor], features: Tensor, kind: torch.dtype) -> Known:
+    """The density network's layers at features [N, F]: for opacity() and for shade()."""
+    first, second = (weights[name].detach().to(kind) for name in NAMES[:2])
+    count, block = len(features), _block(features)
+    hidden = features.new_empty(count, first.shape[1], dtype=kind)
+    geometry = features.new_empty(count, GEOMETRY, dtype=kind)
+    for low in range(0, count, block):
+        part = _rows(features, low, block, kind)
+        layer = (part @ first).relu_()
+        hidden[low : low + block] = layer[: count - low]
+        geometry[low : low + block] = (layer @ second)[: count - low]
+    return hidden, geometry
+
+
+def opacity(geometry: Tensor) -> Tensor:
+    """Densities f32[N] of the values [N, 16] that inner() gives."""
+    return torch.exp(geometry[:, 0].float().clamp(max=LOG_MOST))
+
+
+def shade(
+    weights: Mapping[str, Tensor], features: Tensor, around: Tensor, ray: Tensor, known: Known
+) -> tuple[Tensor, Tensor]:
+    """(densities f32[N], colours f32[N, 3]) as density() and color() give them, of features f32[N, F] and the harmonics
+    around[ray[n]], [R, 16]; `known` is what inner() gave for these features. Differentiable once, by features and weights.
+    """
+    return _Shade.apply(features, around, ray, *known, *(weights[name] for name in NAMES))
+
+
+class _Shade(torch.autograd.Function):
+    """The colour network, and the way back through both."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, around: Tensor, ray: Tensor, hidden: Tensor, geometry: Tensor, *given: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        kind, count, block = geometry.dtype, len(features), _block(features)
+        weights = [weight.detach().to(kind) for weight in given]
+        around = around.to(kind)
+        rgb = features.new_empty(count, 3)
+        kept = []
+        for low in range(0, count, block):
+            here = slice(low, low + block)
+            size = min(block, count - low)
+            both = (geometry.new_empty if size == block else geometry.new_zeros)(block, GEOMETRY + HARMONICS)
+            both[:size, :GEOMETRY] = geometry[here]
+            both[:size, GEOMETRY:] = around.index_select(0, ray[here])
+            one = (both @ weights[2]).relu_()
+            two = (one @ weights[3]).relu_()
+            rgb[here] = (two @ weights[4])[:size]
+            if any(ctx.needs_input_grad):
+                kept.append((both, one, two))
+        rgb.sigmoid_()
+        sigma = opacity(geometry)
+        ctx.kept, ctx.weights = kept, weights
+        ctx.save_for_backward(features, hidden, geometry, rgb)
+        return sigma, rgb
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_sigma: Tensor, d_rgb: Tensor) -> tuple[Tensor | None, ...]:
+        features, hidden, geometry, rgb = ctx.saved_tensors
+        kind, count, block = geometry.dtype, len(features), _block(features)
+        d_color = d_rgb * rgb * (1 - rgb)
+        d_log = (d_sigma * torch.exp(geometry[:, 0].float().clamp(-LOG_LIMIT, LOG_LIMIT))).to(kind)
+        weights = ctx.weights
+        back = [weight.T.contiguous() for weight in (weights[0], weights[1], weights[2][:GEOMETRY], *weights[3:])]
+        pulls = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+        d_features = torch.empty_like(features)
+        for low, (both, one, two) in zip(range(0, count, block), ctx.kept, strict=True):
+            size = min(block, count - low)
+            pull = _rows(d_color, low, block, kind)
+            pulls[4] += two.T @ pull
+            pull = _gate(pull @ back[4], two)
+            pulls[3] += one.T @ pull
+            pull = _gate(pull @ back[3], one)
+            pulls[2] += both.T @ pull
+            pull = pull @ back[2]
+            pull[:size, 0] += d_log[low : low + block]
+            layer = _rows(hidden, low, block, kind)
+            pulls[1] += layer.T @ pull
+            pull = _gate(pull @ back[1], layer)
+            pulls[0] += _rows(features, low, block, kind).T @ pull
+            d_features[low : low + block] = (pull @ back[0])[:size]
+        ctx.kept = ()
+        return d_features, None, None, None, None, *pulls
+
+
+def _gate(pull: Tensor, layer: Tensor) -> Tensor:
+    """What a ReLU that gave `layer` lets back."""
+    return torch.ops.aten.threshold_backward(pull, layer, 0)
+
+
+def _block(rows: Tensor) -> int:
+    return BLOCK if rows.device.type == "cpu" else max(len(rows), 1)
+
+
+def _rows(values: Tensor, low: int, block: int, kind: torch.dtype) -> Tensor:
+    """Rows low .. low + block in `kind`, zeros after the last one."""
+    part = values[low : low + block].to(kind)
+    if len(part) == block:
+        return part
+    return torch.cat([part, part.new_zeros(block - len(part), part.shape[1])])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recon.cameras import Cameras
 from recon.geometry import Array, World
+from recon.motion import cameras_by, stations_of
 from recon.sparse import SparseModel
 from render.dataset import Level
 
@@ -204,13 +205,18 @@ def view_width(cameras: Cameras, xyz: Array) -> float:
     return float(np.median(widths)) if widths else 2 * common_ball(cameras)[1]
 
 
-def timeline(time: Array | None) -> tuple[tuple[float, float] | None, float]:
-    """(first, last) of photos' times f64[N], and how many moments a second they stand for; None and 0 without times."""
+def timeline(cameras: Cameras, names: Sequence[str]) -> tuple[tuple[float, float] | None, float]:
+    """(first, last) of the photos' times, and how many moments a second the quickest camera took; None and 0 without times.
+
+    Times of several cameras lie between each other: their differences tell nothing.
+    """
+    time = cameras.time
     if time is None or len(time) == 0:
         return None, 0.0
-    moments = np.unique(time)
-    steps = np.diff(moments)
-    return (float(moments[0]), float(moments[-1])), 1 / float(np.median(steps)) if len(steps) else 0.0
+    camera = cameras_by(names, stations_of(cameras))
+    gaps = [np.diff(np.unique(time[camera == one])) for one in np.unique(camera)]
+    steps = [float(np.median(gap)) for gap in gaps if len(gap)]
+    return (float(time.min()), float(time.max())), 1 / min(steps) if steps else 0.0
 
 
 def spacing(xyz: Array, floor: float) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ Motion = tuple[Tensor, Tensor, Tensor]
 class MotionConfig(GsConfig):
     """That of gs.py, and when and how much splats move."""
 
+    needs_times: ClassVar[bool] = True
     still_until: float = 0.05
     """Progress at which motion begins: up to there the scene is trained as if nothing moved."""
     scatter: float = 0.25

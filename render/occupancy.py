@@ -63,3 +63,11 @@ class Occupancy:
         """The mask from the densities: cells that take LEAST_ALPHA of the light, and in a thin field those above its mean."""
         enough = min(LEAST_ALPHA / self._step, float(self._density.mean()))
         self.mask = (self._density > enough).to(torch.uint8)
+
+    def finish(self) -> None:
+        """The mask is that of the densities from here on, as when they are read again. Where no cell was ever passed over
+        (training ended in its warm-up), the densities are forgotten: without any every cell stays occupied."""
+        if bool(self.mask.all()):
+            self._density.zero_()
+        else:
+            self.refresh()

@@ -1,8 +1,8 @@
 """report.html of an evaluation: one file that opens from disk with a double click and fetches nothing.
 
-Every held-out view as photo, render and error map, the worst one first and named at the top; curves over the training;
-counts, times, settings, warnings, and what is known of the world. It repeats the numbers of metrics.json and computes none of
-its own but the error maps.
+Every held-out view as photo, render and error map, the worst one first and named at the top; of filmed photos, curves and film
+strips over time; curves over the training; counts, times, settings, warnings, and what is known of the world. It repeats the
+numbers of metrics.json and computes none of its own but the error maps.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from render.report_page import (
     view_table,
     worst_line,
 )
+from render.report_time import time_section
 
 if TYPE_CHECKING:
     from recon.capture import Capture
@@ -65,18 +66,22 @@ def write_report(
     noted = [line for _, record in records for line in record.get("warnings") or []] + list(warnings)
     root = workspace_root(folder)
     title = f"{root.name}: {folder.name}" if folder.name != "main" else root.name
+    background = BACKGROUND_LEVEL.get(metrics.get("background", "black"), 0.0)
+    limit = scale_of(folder, reconstruction, images, background)
     parts = [
         f'<header><p class="soft">recon report</p><h1>{text(title)}</h1>',
         f'<p class="soft">{text(metrics.get("protocol") or capture.protocol)}</p></header><main>',
         _key_figures(capture, reconstruction, metrics, records),
         worst_line(images) if images else '<p class="card">No photo was held out, so there is no error to measure.</p>',
         warning_box(list(dict.fromkeys(noted))),
-        _views(folder, reconstruction, images, BACKGROUND_LEVEL.get(metrics.get("background", "black"), 0.0)),
+        time_section(folder, reconstruction, metrics, images, background, limit),
+        _views(folder, reconstruction, images, background, limit),
     ]
     drawn = charts([dict(row) for row in history])
     if drawn:
         parts.append(f'<h2>Training, over seconds</h2><div class="charts">{"".join(drawn)}</div>')
-    parts.append(f"<h2>Photos</h2>{photo_section(capture, reconstruction.model, reconstruction.left_out)}")
+    film = metrics.get("film")
+    parts.append(f"<h2>Photos</h2>{photo_section(capture, reconstruction.model, reconstruction.left_out, film)}")
     times = [*records, ("eval, up to this page", spent)] if spent else records
     if times:
         parts.append(f"<h2>Time</h2>{stage_table(times)}")
@@ -142,6 +147,8 @@ def _key_figures(
         (number(metrics.get("lpips"), 4), "", "LPIPS"),
         (number(metrics.get("psnr_affine"), 2), "dB", "PSNR after fitting each view's colours"),
         (number(metrics.get("train_psnr"), 2), "dB", "PSNR of training photos, seen in training"),
+        (number(metrics.get("moving_psnr"), 2), "dB", "PSNR of what moves, estimated"),
+        (number(metrics.get("still_psnr"), 2), "dB", "PSNR of the rest, estimated"),
         (number(metrics.get("splats")), "", "splats"),
         (number(metrics.get("long_side")), "px", "long side"),
         (number(metrics.get("steps")), "", "training steps"),
@@ -151,20 +158,27 @@ def _key_figures(
     return figures([item for item in items if item[0] != "–"])
 
 
+def scale_of(
+    folder: Path, reconstruction: Reconstruction, images: Sequence[Mapping[str, Any]], background: float
+) -> float:
+    """The upper end of the error maps' colours, the same for all views."""
+    samples = []
+    for image in images:
+        view = load_view(folder, reconstruction, image["name"], background)
+        samples += [] if view is None else [error_samples(view.error)]
+    return error_limit(samples)
+
+
 def _views(
     folder: Path,
     reconstruction: Reconstruction,
     images: Sequence[Mapping[str, Any]],
     background: float,
+    limit: float,
 ) -> str:
     """Table and cards of the held-out views. One view at a time is in memory."""
     if not images:
         return ""
-    samples = []
-    for image in images:
-        view = load_view(folder, reconstruction, image["name"], background)
-        samples += [] if view is None else [error_samples(view.error)]
-    limit = error_limit(samples)
     cards = []
     for k, image in enumerate(images):
         view = load_view(folder, reconstruction, image["name"], background)

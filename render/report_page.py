@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recon.page import definitions, number, span_of_time, text
+from recon.takes import film_line
 
 if TYPE_CHECKING:
     from recon.capture import Capture
@@ -38,6 +39,7 @@ def view_controls(colours: Sequence[str], limit: float) -> str:
 
 def view_card(index: int, image: Mapping[str, Any], uris: Mapping[str, str], size: tuple[int, int]) -> str:
     """One held-out view: photo, render, error; with a slider that works where the layout puts them over each other."""
+    when = "" if image.get("time") is None else f"{image['time']:.2f} s &ensp; "
     width, height = size
     name = text(image["name"])
     captions = {"photo": "Photo", "render": "Render", "error": "Error"}
@@ -53,7 +55,7 @@ def view_card(index: int, image: Mapping[str, Any], uris: Mapping[str, str], siz
     missing = "" if uris else '<p class="soft">Its render is not in this folder.</p>'
     return (
         f'<article class="card view" id="view-{index}"><div class="head"><h3>{name}</h3>'
-        f"<span>{number(image['psnr'], 2)} dB &ensp; SSIM {number(image.get('ssim'), 4)}</span></div>"
+        f"<span>{when}{number(image['psnr'], 2)} dB &ensp; SSIM {number(image.get('ssim'), 4)}</span></div>"
         f"{pictures}{missing}</article>"
     )
 
@@ -62,7 +64,7 @@ def view_table(images: Sequence[Mapping[str, Any]]) -> str:
     """PSNR and SSIM of every held-out view, worst first."""
     values = [i["psnr"] for i in images if i["psnr"] is not None]
     low, high = (min(values) - 1, max(values)) if values else (0.0, 1.0)
-    extra = [key for key in ("psnr_affine", "lpips") if any(i.get(key) is not None for i in images)]
+    extra = [key for key in EXTRA_COLUMNS if any(i.get(key) is not None for i in images)]
     heads = "".join(f'<th class="n">{EXTRA_COLUMNS[key][0]}</th>' for key in extra)
     rows = ""
     for k, image in enumerate(images):
@@ -79,7 +81,13 @@ def view_table(images: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-EXTRA_COLUMNS = {"psnr_affine": ("colours fitted, dB", 2), "lpips": ("LPIPS", 4)}
+EXTRA_COLUMNS = {
+    "time": ("time, s", 2),
+    "psnr_affine": ("colours fitted, dB", 2),
+    "moving_psnr": ("moving, dB", 2),
+    "still_psnr": ("still, dB", 2),
+    "lpips": ("LPIPS", 4),
+}
 """Further numbers of a view: column head, decimals."""
 
 
@@ -104,8 +112,13 @@ def stage_table(records: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     )
 
 
-def photo_section(capture: Capture, model: SparseModel, left_out: Sequence[tuple[str, str]]) -> str:
-    """Which photos the scene is made of, which were held out, and which stayed out and why."""
+def photo_section(
+    capture: Capture,
+    model: SparseModel,
+    left_out: Sequence[tuple[str, str]],
+    film: Mapping[str, Any] | None = None,
+) -> str:
+    """Which photos the scene is made of, which were held out, and which stayed out and why. `film`: metrics.json's."""
     placed = set(model.names)
     test = [name for name, split in zip(capture.names, capture.split, strict=True) if split == "test"]
     lost = [name for name in test if name not in placed]
@@ -117,6 +130,12 @@ def photo_section(capture: Capture, model: SparseModel, left_out: Sequence[tuple
         ("Sparse points", number(len(model.xyz))),
         ("Came in as", capture.kind),
     ]
+    if film:
+        counts += [
+            ("Filmed", film_line(film["start"], film["end"], film["fps"])),
+            ("Moments", f"{film['moments']:,}, of which {film['moments_held_out']:,} held out"),
+            *([("Cameras", number(film["cameras"]))] if film["cameras"] > 1 else []),
+        ]
     reasons = "".join(
         f'<tr><td class="wrap">{text(n)}</td><td class="wrap">{text(why)}</td></tr>' for n, why in left_out
     )

@@ -23,10 +23,12 @@ from recon.capture import Capture
 from recon.errors import InputError
 from recon.files import atomic_write, save_npz, sha256_json
 from recon.job import Job
+from recon.takes import film_line
 from render.dataset import Dataset, open_dataset
 from render.depth_loss import DepthTargets
 from render.depth_points import SEED_SHARE, depth_points
 from render.devices import get_ready, pick_device
+from render.filmed import in_motion
 from render.formats.ply import write_ply
 from render.initial import (
     MIN_POINTS,
@@ -42,6 +44,7 @@ from render.initial import (
     training_points,
     view_width,
 )
+from render.moving_input import as_it_moves, check_capture
 from render.options import TrainOptions, check_options, left_out_by_field
 from render.scene import Scene, TrainEvent
 from render.scene_file import read_npz, read_refined, read_scene, save_scene
@@ -72,12 +75,14 @@ def train_stage(
     Raises InputError when there is nothing to train on.
     """
     check_options(options)
+    check_capture(capture, options)
     get_ready(pick_device(options.device), job)
     dataset = training_data(capture, reconstruction, options, job.scratch)
+    options, moves = as_it_moves(options, capture, dataset, job)
     depth = depth_targets(maps, dataset, options)
     init = initial_scene(reconstruction, dataset, options, depth)
     run = prepare(config_of(options.scene)(), init, dataset, options, depth=depth)
-    run.scene.info = {"scene": options.scene, "background": (0.0, 0.0, 0.0)}
+    run.scene.info = {"scene": options.scene, **moves, "background": (0.0, 0.0, 0.0)}
     if not run.scene.parameters().per_splat and (unused := left_out_by_field(options)):
         job.warn(f"{', '.join(unused)}: --scene {options.scene} has no splats, so this changes nothing")
     watcher = _Watcher(run, job, _fingerprint(options, dataset, depth))
@@ -149,7 +154,7 @@ def initial_scene(
     guessed = len(xyz) < MIN_POINTS
     if guessed:
         xyz, rgb = random_points(dataset.cameras, min(RANDOM_POINTS, options.splats), options.seed)
-    times, fps = timeline(model.cameras.time)
+    times, fps = timeline(model.cameras, model.names)
     extent = view_width(dataset.cameras, xyz[:measured] if measured >= MIN_POINTS else xyz)
     setup = SceneSetup(
         extent=extent,
@@ -262,10 +267,16 @@ def _finish(run: Training, job: Job) -> Scene:
         moved = run.poses.refined()
         save_npz(job.folder / "cameras.npz", names=names, cam_from_world=moved, K=cameras.K, size=cameras.size)
     (job.folder / "preview.npz").unlink(missing_ok=True)
-    job.metrics.update(
-        scene.info | {"device": run.device, "seconds": round(run.pace.spent, 2), "schedule": run.realised}
-    )
+    first = {"scene": scene.info["scene"]} | time_line(scene)
+    first |= {key: scene.info[key] for key in ("splats", "steps", "long_side")} | {"seconds": round(run.pace.spent, 2)}
+    job.metrics.update(first | scene.info | {"device": run.device, "schedule": run.realised})
     return scene
+
+
+def time_line(scene: Any) -> dict[str, str]:
+    """What `recon status` tells of a scene in motion: from when to when, and at how many moments a second."""
+    times = scene.setup.times if in_motion(scene) else None
+    return {} if times is None else {"film": film_line(times[0], times[1], scene.setup.fps)}
 
 
 def load_scene(folder: Path) -> Scene:

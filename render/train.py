@@ -236,7 +236,7 @@ def _ray_step(run: Training, level: Level) -> bool:
     rates = scene.schedule(progress)
     batch = sample_batch(level, run.rng, scene.rays_per_step, scene.setup)
     behind = np.zeros((len(batch.rays), 3), np.float32)
-    if run.random_background:
+    if run.random_background or scene.behind_all:
         behind = run.rng.random((len(batch.rays), 3), np.float32)
     target = torch.from_numpy(batch.over(behind)).to(run.device)
     seen = scene.render_rays(batch.rays.to(run.device), torch.from_numpy(behind).to(run.device))

@@ -40,7 +40,7 @@ WAVES = ((0.3, 3.0), (0.22, 0.9), (0.2, 0.8))
 
 @dataclass(frozen=True)
 class Play:
-    """What moves where, what is painted on it, and from where it is seen: swings are middle + amplitude sin(turns w t + phase)."""
+    """What moves where, how it is painted, and from where it is seen: swings are middle + amplitude sin(turns w t + phase)."""
 
     paint: int = 0
     """Textures of another number have nothing in common."""
@@ -368,3 +368,12 @@ def as_folder(scene: MovingScene, folder: Path, times: bool = True, poses: bool 
     head = {"w": width, "h": height, "fl_x": k[0, 0], "fl_y": k[1, 1], "cx": k[0, 2], "cy": k[1, 2], "frames": frames}
     (folder / "transforms.json").write_text(json.dumps(head))
     return folder
+
+
+def at_rest(scene: MovingScene) -> MovingScene:
+    """The same cameras at the same times, while nothing moves: all photos show what was there at 0 s."""
+    _, first, pose = np.unique(scene.cameras.cam_from_world, axis=0, return_index=True, return_inverse=True)
+    once = [_render(scene.cameras, row, 0.0) for row in first.tolist()]
+    seen = [once[i] for i in pose.reshape(-1).tolist()]
+    photos, z, body, local, _ = (np.stack(part) for part in zip(*seen, strict=True))
+    return replace(scene, photos=photos, z=z, body=body, local=local, moving=np.zeros(body.shape, bool))

@@ -219,7 +219,7 @@ def kept_stages(monkeypatch):
     """Stages that are always there."""
     from recon import commands
 
-    def record(workspace, name, args, progress, *, force):
+    def record(workspace, name, args, progress, *, force, ahead):
         progress.say(f"{name} kept")
         return {"stage": name, "redo": args.redo, "name": args.name}
 

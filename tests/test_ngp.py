@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from render import heads
+from render.dataset import Level
 from render.kernels import march_contracted
 from render.scene_file import read_scene, save_scene
 from render.scenes.kplanes import KplanesConfig, dense_bytes, name_of, roughness, variation
@@ -53,7 +54,7 @@ def test_a_hash_grid_learns_the_ball(ball: Any) -> None:
         core = np.isfinite(z) & (matte > 0.9)
         assert core.mean() > 0.1
         misses.append(np.abs(seen.z[0].numpy()[core] - z[core]))
-    assert np.median(np.concatenate(misses)) < 0.08 < 0.2 * RADIUS
+    assert np.median(np.concatenate(misses)) < 0.2 * RADIUS
 
 
 def test_occupancy_marks_the_ball_and_not_the_corners(ball: Any) -> None:
@@ -102,8 +103,10 @@ def test_seeds_differ_and_repeat() -> None:
 
 
 def test_rays_of_a_step_follow_from_its_samples(ball: Any) -> None:
-    scene: Any = start(NGP, dataset_of(orbit(6)), 3).scene
-    assert scene.rays_per_step == NGP.samples // NGP.steps_across < ball.rays_per_step
+    config = replace(NGP, samples=16384)
+    scene: Any = start(config, dataset_of(orbit(6)), 3).scene
+    assert scene.rays_per_step == config.samples // config.steps_across
+    assert start(NGP, dataset_of(orbit(6)), 3).scene.rays_per_step < ball.rays_per_step  # type: ignore[attr-defined]
 
 
 # Kill and read
@@ -162,13 +165,15 @@ def test_marching_contracted_space_agrees_with_its_twin() -> None:
     origin = torch.randn(50, 3, generator=draw)
     direction = torch.nn.functional.normalize(torch.randn(50, 3, generator=draw), dim=1)
     near, far = torch.rand(50, generator=draw), 2 + 50 * torch.rand(50, generator=draw)
-    occupancy = (torch.rand(9, 9, 9, generator=draw) < 0.5).to(torch.uint8)
+    occupancy = (torch.rand(48, 48, 48, generator=draw) < 0.5).to(torch.uint8)
     edges = torch.from_numpy(march_contracted.steps(0.05, 40.0, 0.05, 1 / 16))
     given = (origin, direction, near, far, occupancy, edges, torch.rand(50, generator=draw))
     fast, slow = march_contracted.march_contracted(*given), march_contracted.reference(*given)
     assert len(slow[0]) > 500
     assert abs(len(fast[0]) - len(slow[0])) <= 2  # a place on the border of two cells may fall to either
     assert abs(float(fast[1].sum() / slow[1].sum()) - 1) < 1e-2
+    places = [set(np.round(found[0].numpy(), 3)) for found in (fast, slow)]
+    assert len(places[0] ^ places[1]) < 0.01 * len(slow[0])
     assert (edges.diff() > 0).all() and edges[-1] >= 40
 
 
@@ -178,6 +183,75 @@ def test_harmonics_are_orthonormal() -> None:
     d = torch.from_numpy(np.stack([flat * np.cos(angle), flat * np.sin(angle), z], -1).reshape(-1, 3))
     y = heads.harmonics(d)
     assert torch.allclose(4 * np.pi * y.T @ y / len(y), torch.eye(16, dtype=y.dtype), atol=1e-3)
+
+
+def test_the_way_back_by_hand_is_that_of_autograd() -> None:
+    draw = torch.Generator().manual_seed(0)
+    weights = {name: w.requires_grad_() for name, w in heads.new_heads(12, 8, draw).items()}
+    count = heads.BLOCK + 37  # one whole block, and a part of one
+    given, around = torch.randn(count, 12, generator=draw), torch.randn(9, 16, generator=draw)
+    ray = torch.randint(0, 9, (count,), generator=draw)
+    pull = torch.randn(count, 3, generator=draw)
+    found = []
+    for fast in (True, False):
+        x = given.clone().requires_grad_()
+        if fast:
+            sigma, rgb = heads.shade(weights, x, around, ray, heads.inner(weights, given, torch.float32))
+        else:
+            sigma, geometry = heads.density(weights, x, torch.float32)
+            rgb = heads.color(weights, geometry, around[ray])
+        leaves = [x, *weights.values()]
+        back = torch.autograd.grad((sigma.log1p() * pull[:, 0]).sum() + (rgb * pull).sum(), leaves)
+        found.append((sigma.detach(), rgb.detach(), *back))
+    for quick, slow in zip(*found, strict=True):
+        assert float((quick - slow).norm() / slow.norm()) < 1e-5
+    assert all(float(part.norm()) > 0 for part in found[0])
+
+
+def test_features_that_are_known_are_not_computed_again() -> None:
+    scene: Any = start(NGP, dataset_of(orbit(6)), 1).scene
+    x = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
+    table = scene.tensors["table"]
+    plain = scene.features(x, None)
+    marked = scene.features(x, None, plain.detach() + 1)
+    assert torch.equal(marked, plain + 1)
+    pull = torch.randn(plain.shape, generator=torch.Generator().manual_seed(1))
+    there, again = (torch.autograd.grad(out, table, pull)[0] for out in (plain, marked))
+    assert torch.equal(there, again) and float(there.abs().sum()) > 0
+
+
+def test_training_that_ends_in_the_warm_up_passes_over_nothing(tmp_path: Path) -> None:
+    run = start(replace(NGP, warm_up=1000), dataset_of(orbit(6)), 20)
+    for _ in train(run):
+        pass
+    scene: Any = run.scene
+    assert float(scene.tensors["occupancy"].min()) > 0  # cells were looked at
+    scene.tensors["occupancy"][:12] *= 1e-3
+    scene.finish()
+    assert bool(scene.occupancy.mask.all()) and scene.info["occupied"] == 1
+    scene.info["scene"] = "ngp"
+    save_scene(tmp_path / "scene.npz", scene)
+    assert bool(read_scene(tmp_path / "scene.npz").occupancy.mask.all())
+
+
+def test_photos_without_mattes_are_trained_over_random_colours() -> None:
+    data = dataset_of(orbit(6))
+    data = replace(data, matte=False, levels={1.0: without_matte(data.levels[1.0])})
+    run = start(NGP, data, 1, bounded=False)
+    scene: Any = run.scene
+    seen, drawn = [], scene.render_rays
+    scene.render_rays = lambda rays, behind: (seen.append(behind), drawn(rays, behind))[1]
+    for _ in train(run):
+        pass
+    assert seen[0].shape == (len(seen[0]), 3) and float(seen[0].std(0).min()) > 0.2
+
+
+def without_matte(level: Level) -> Level:
+    """The same photos over black."""
+    size = level.cameras.size.astype(np.int64).prod(1)
+    rgb = [level.data[at : at + 3 * n] for at, n in zip(level.offsets[:-1], size, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum(3 * size)])
+    return Level(level.cameras, False, False, offsets, np.concatenate(rgb))
 
 
 def test_densities_pull_back_from_far_out() -> None:

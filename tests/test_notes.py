@@ -19,7 +19,7 @@ from viewer.web_page import SOURCES
 
 VIEW = {"cam_from_world": [1, 0, 0, 0.5, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1], "vfov_deg": 50}
 NOTE = {"at": [1, 2.5, -3], "title": "<b>Crack</b>", "text": "mend\r\nthis\u202e\x07", "view": VIEW}
-GOOD = {"recon_notes": 1, "notes": [NOTE, {"at": [0, 0, 0]}]}
+GOOD = {"recon_notes": 1, "notes": [NOTE, {"at": [0, 0, 0], "time": 1.5}]}
 
 
 def written(tmp_path: Path, data: Any) -> Path:
@@ -48,8 +48,9 @@ def test_notes_are_published_as_text(tmp_path: Path, page: Path) -> None:
             "title": "<b>Crack</b>",
             "text": "mend\nthis",
             "view": {"cam_from_world": pose, "vfov_deg": 50},
+            "time": None,
         },
-        {"at": [0, 0, 0], "title": "", "text": "", "view": None},
+        {"at": [0, 0, 0], "title": "", "text": "", "view": None, "time": 1.5},
     ]
     assert [line for line in in_words(manifest, site) if "notes.json" in line]
     assert publish_site(space, site, QUICK)["notes"] is None and "notes.json" not in files(site)
@@ -70,6 +71,7 @@ def test_notes_are_published_as_text(tmp_path: Path, page: Path) -> None:
         (changed("at", [1, 2, float("nan")]), "finite"),
         (changed("at", [1, 2, 1e12]), "finite"),
         (changed("at", [1, 2, True]), "finite"),
+        (changed("time", "noon"), 'a finite number as "time" of note 1'),
         (changed("title", 7), 'expected a text as "title" of note 1, found 7'),
         (changed("title", "x" * 121), "at most 120 characters"),
         (changed("title", "\U0001f600" * 61), "at most 120 characters"),

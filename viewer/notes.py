@@ -1,7 +1,8 @@
 """Notes pinned to places, as the page exports them: read with suspicion, and published beside the scene.
 
-{"recon_notes": 1, "notes": [{"at": [x, y, z], "title", "text", "view": {"cam_from_world": [16], "vfov_deg"} | null}]}, places in
-the world frame of the files. The page reads the same in TypeScript (viewer/web/src/tools/notes_data.ts), with the same limits.
+{"recon_notes": 1, "notes": [{"at": [x, y, z], "title", "text", "view": {"cam_from_world": [16], "vfov_deg"} | null,
+"time": s | null}]}, places in the world frame of the files, times in seconds of a scene that moves (the key may be missing).
+The page reads the same in TypeScript (viewer/web/src/tools/notes_data.ts), with the same limits.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ NEXT = "Export the notes again from the page (Notes, Export)."
 
 
 def read_notes(path: Path) -> list[dict[str, Any]]:
-    """The notes of a file, each {"at", "title", "text", "view"}; texts without what cannot be seen. Raises InputError that says
-    what was expected, what was found, and what to do.
+    """The notes of a file, each {"at", "title", "text", "view", "time"}; texts without what cannot be seen. Raises InputError
+    that says what was expected, what was found, and what to do.
     """
     try:
         with open(path, "rb") as stream:
@@ -79,12 +80,13 @@ def notes_of(data: Any) -> list[dict[str, Any]]:
 def _note(note: Any, where: str) -> dict[str, Any]:
     if not isinstance(note, dict):
         raise ValueError(f"expected an object as {where}, found {value_shown(note)}")
-    view = note.get("view")
+    view, time = note.get("view"), note.get("time")
     return {
         "at": _numbers(note.get("at"), 3, f'"at" of {where}'),
         "title": _text(note.get("title", ""), MOST_TITLE, f'"title" of {where}'),
         "text": _text(note.get("text", ""), MOST_TEXT, f'"text" of {where}'),
         "view": None if view is None else _view(view, f'"view" of {where}'),
+        "time": None if time is None else _numbers([time], 1, f'"time" of {where}')[0],
     }
 
 

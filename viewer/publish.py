@@ -109,9 +109,19 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
     poses = [refined.get(name, pose) for name, pose in zip(model.names, model.cameras.cam_from_world, strict=True)]
     cameras = replace(model.cameras, cam_from_world=np.stack(poses))
     training = [i for i, name in enumerate(model.names) if name not in held_out] or list(range(len(model.names)))
-    splats, moving, shown = None, None, None
+    splats, moving, shown, times = None, None, None, None
     if scene is not None and hasattr(scene, "at"):
         splats, moving, shown = _splats(scene, cameras[training], folder, options, progress)
+    around = surroundings(reconstruction, cameras, training, shown)
+    start = around["start"]
+    if scene is not None and moving is not None and shown is not None:
+        from viewer.site_moving import write_first_picture
+
+        times = scene.times
+        start["time"] = when(start["time"], times, times[0])
+        moving["coarse"] = write_first_picture(shown, start["time"], folder, TARGETS[options.target], options, progress)
+    else:
+        start["time"] = None
     mesh = copy_mesh(workspace, folder, options)
     if splats is None and moving is None and mesh is None:
         raise WorkspaceError(
@@ -127,7 +137,7 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
         "title": text(options.title if options.title is not None else Path(os.path.realpath(workspace.root)).name),
         "target": options.target,
         "world": {"scale": model.world.scale, "up": model.world.up},
-        **surroundings(reconstruction, cameras, training, shown),
+        **around,
         "splats": splats,
         "mesh": mesh,
         "cameras": [
@@ -138,6 +148,7 @@ def fill(workspace: Workspace, folder: Path, options: PublishOptions, progress: 
                 "size": [int(side) for side in cameras.size[i]],
                 "split": "test" if name in held_out else "train",
                 "photo": photos[i] if photos else None,
+                "time": None if cameras.time is None else when(float(cameras.time[i]), times, None),
             }
             for i, name in enumerate(model.names)
         ],
@@ -162,6 +173,11 @@ def _say_what_edits_leave(workspace: Workspace, scene: Any, options: PublishOpti
             f"What was deleted in the viewer (edits/{path.name}) is gone from the splats alone: {what} may still show it. "
             f"Publish with {without} to leave that out."
         )
+
+
+def when(time: float | None, times: tuple[float, float] | None, otherwise: float | None) -> float | None:
+    """A photo's time, brought into those of a scene that moves; `otherwise` where one is not known, or nothing moves."""
+    return otherwise if time is None or times is None else float(min(max(time, times[0]), times[1]))
 
 
 def text(words: str) -> str:

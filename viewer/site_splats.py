@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Shown:
     splats: Splats
     drawing: Drawing
     seen: Contributions
+    at: Callable[[float], Splats] | None = None
+    """at(seconds): the same splats at another time; None where nothing moves."""
 
     def evidence(self) -> Evidence:
         """Where they are, and how they lie."""
@@ -69,8 +71,11 @@ def look(splats: Splats, cameras: Cameras, drawing: Drawing, progress: Progress)
 
 
 def likeness(shown: Shown, photos: Sequence[Path]) -> Array:
-    """f64[V]: PSNR, dB, of the views that contributions were measured in, against their photos; 0 where one cannot be read."""
+    """f64[V]: PSNR, dB, of the views that contributions were measured in, each at its time, against their photos; 0 where one
+    cannot be read.
+    """
     views, out = shown.seen.cameras, np.zeros(len(photos))
+    moments = None if shown.at is None else views.time
     small = views.resized(fit_size(views.size, LIKENESS_SIDE))
     for i, photo in enumerate(photos):
         try:
@@ -78,7 +83,8 @@ def likeness(shown: Shown, photos: Sequence[Path]) -> Array:
         except InputError:
             continue
         how = {"depth": False, "near": shown.drawing.near, "antialiased": shown.drawing.antialiased}
-        drawn = rasterize(shown.splats, small[i], **how).rgb[0].clamp(0, 1).numpy()
+        splats = shown.splats if shown.at is None or moments is None else shown.at(float(moments[i]))
+        drawn = rasterize(splats, small[i], **how).rgb[0].clamp(0, 1).numpy()
         out[i] = -10 * np.log10(max(float(((drawn - true) ** 2).mean()), 1e-10))
     return out
 
@@ -96,16 +102,16 @@ def write_splats(
         if published is shown.splats
         else contributions(published, shown.seen.cameras, shown.drawing, progress)
     )
-    small = max(COARSE_LEAST, int(COARSE_SHARE * len(published)))
-    coarse = picture(Shown(published, shown.drawing, seen), min(target.coarse, small), options.polish, progress)
+    count = coarse_count(len(published), target)
+    coarse = picture(Shown(published, shown.drawing, seen), count, options.polish, progress)
     (folder / "splats").mkdir()
-    written = {"coarse": _write(folder, "coarse", coarse, shown.drawing), "tiles": []}
+    written = {"coarse": write_part(folder, "coarse", coarse, shown.drawing), "tiles": []}
     for i, rows in enumerate(parts):
         order = rows[most_important(seen.total[rows], len(rows))]
         tile = published[torch.from_numpy(order)]
         low, high = np.percentile(tile.mean.numpy().astype(np.float64), TILE_PERCENT, axis=0)
         box = {"min": low.tolist(), "max": high.tolist()}
-        written["tiles"].append(_write(folder, f"{i:04d}", tile, shown.drawing) | box)
+        written["tiles"].append(write_part(folder, f"{i:04d}", tile, shown.drawing) | box)
     return {
         "count": len(published),
         "sh_degree": published.sh_degree,
@@ -130,6 +136,11 @@ def simplified(shown: Shown, most: int, degree: int, steps: int, progress: Progr
     return polish(simple, splats, seen.cameras, shown.drawing, steps, progress=progress, text=text)
 
 
+def coarse_count(splats: int, target: Target) -> int:
+    """How many splats the coarse picture of so many may have."""
+    return min(target.coarse, max(COARSE_LEAST, int(COARSE_SHARE * splats)))
+
+
 def picture(shown: Shown, count: int, steps: int, progress: Progress) -> Splats:
     """The whole scene in a few splats of degree 0."""
     seen = shown.seen
@@ -138,7 +149,7 @@ def picture(shown: Shown, count: int, steps: int, progress: Progress) -> Splats:
     return polish(few, shown.splats, seen.cameras, shown.drawing, steps, COARSE_RATE, progress, text)
 
 
-def _write(folder: Path, name: str, splats: Splats, drawing: Drawing) -> dict[str, Any]:
+def write_part(folder: Path, name: str, splats: Splats, drawing: Drawing) -> dict[str, Any]:
     """splats/NAME.spz, and what the manifest says of it."""
     file = f"splats/{name}.spz"
     path = folder / file

@@ -95,7 +95,8 @@ def whole(evidence: Evidence, low: Array, high: Array, cameras: Cameras) -> Arra
 
 
 def first_view(cameras: Cameras, low: Array, high: Array, inside: Array, likeness: Array) -> dict[str, Any]:
-    """The manifest's "start": of the cameras whose picture shows the whole subject near its middle, the one drawn best.
+    """The manifest's "start": of the cameras whose picture shows the whole subject near its middle, the one drawn best; and when
+    that was, seconds.
 
     f64[V] each: inside, see whole(); likeness, PSNR of the scene's picture to the photo, or anything else that is larger for
     better ones, dB.
@@ -114,4 +115,5 @@ def first_view(cameras: Cameras, low: Array, high: Array, inside: Array, likenes
         "cam_from_world": pose.ravel().tolist(),
         "vfov_deg": float(np.degrees(2 * np.arctan(0.5 * size[1] / k[1, 1]))),
         "target": (eye + ahead * forward).tolist(),
+        "time": None if cameras.time is None else float(cameras.time[row]),
     }

@@ -47,14 +47,22 @@ def export_moving(scene: Any, name: str, out: Path, fps: float | None, progress:
     if not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder. Make it first, or write somewhere else.")
     made = write_moving(out, moving, antialiased=antialiased, progress=progress)
-    moments = frame_times(*moving.times, moving.fps)
-    ply, spz = sizes(moving, moments)
     head = made.header
     return [
         f"wrote {out} ({len(made) / 1e6:.2f} MB): {head['count']} splats, {head['moving']} of them move, "
         f"{moving.times[1] - moving.times[0]:.1f} s in {count(len(made.segments), 'segment')}",
-        f"as {len(moments)} frames: .spz about {spz / 1e6:.1f} MB ({spz / len(made):.0f} times as much), .ply {ply / 1e6:.1f} MB",
+        beside(len(made), moving),
     ]
+
+
+def beside(size: int, moving: Moving) -> str:
+    """How large the frames of a moving file of `size` bytes would be one by one, in words."""
+    moments = frame_times(*moving.times, moving.fps)
+    ply, spz = sizes(moving, moments)
+    return (
+        f"as {len(moments)} frames: .spz about {spz / 1e6:.1f} MB ({spz / size:.0f} times as much), "
+        f".ply {ply / 1e6:.1f} MB ({ply / size:.0f} times)"
+    )
 
 
 def sizes(moving: Moving, moments: list[float]) -> tuple[int, int]:

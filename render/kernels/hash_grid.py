@@ -96,11 +96,12 @@ class HashGridSpec:
         return np.array(list(zip(self.cells, self.first, mask, strict=False)), np.int64).reshape(-1)
 
 
-def hash_grid(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+def hash_grid(x: Tensor, table: Tensor, spec: HashGridSpec, known: Tensor | None = None) -> Tensor:
     """Features [N, levels * F] of points x [N, 3] in 0 .. 1 (others count as the nearest point there), level by level.
 
     table: [rows, F]. Differentiable once, by the table and by x (0 outside; one-sided on the cells' borders). float32
-    on the CPU runs compiled; other types and CUDA take the twin, field_reference.hash_grid.
+    on the CPU runs compiled; other types and CUDA take the twin, field_reference.hash_grid. `known`: the features, where
+    they have been computed before and only gradients are wanted; the twin computes them again.
     """
     if x.dim() != 2 or x.shape[1] != 3:
         raise ValueError(f"points must be [N, 3], not {list(x.shape)}")
@@ -108,16 +109,18 @@ def hash_grid(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
         raise ValueError(f"the table must be [{spec.rows}, {spec.features}], not {list(table.shape)}")
     if x.device.type != "cpu" or {x.dtype, table.dtype} != {torch.float32}:
         return field_reference.hash_grid(x, table, spec)
-    return _HashGrid.apply(x, table, spec)
+    return _HashGrid.apply(x, table, spec, known)
 
 
 class _HashGrid(torch.autograd.Function):
     """The kernels as one differentiable step."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+    def forward(ctx: Any, x: Tensor, table: Tensor, spec: HashGridSpec, known: Tensor | None) -> Tensor:
         ctx.spec = spec
         ctx.save_for_backward(x, table)
+        if known is not None:
+            return known.detach().view_as(known)
         out = np.empty(padded_count(len(x)) * spec.width, np.float32)
         token = (0,) * spec.features
         with DOOR:
@@ -146,6 +149,7 @@ class _HashGrid(torch.autograd.Function):
         return (
             None if d_x is None else torch.from_numpy(d_x).view(-1, 3)[: len(x)],
             None if d_table is None else torch.from_numpy(d_table).view(table.shape),
+            None,
             None,
         )
 

@@ -1,4 +1,4 @@
-"""Every kernel once, on a scene of a few splats: what compiles them all."""
+"""Every kernel once, on a scene of a few splats and on a few rays: what compiles them all."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from recon.kernels.jit import cache_folder
 from render.kernels.adam import row_adam
 from render.kernels.agreement import penalties
 from render.kernels.depth import depth_pulls
+from render.kernels.hash_grid import HashGridSpec, hash_grid
 from render.kernels.lazy_adam import lazy_adam
+from render.kernels.march_contracted import march_contracted
+from render.kernels.plane_grid import plane_grid
 from render.kernels.ssim import photometric
+from render.kernels.volume import composite_packed, march_occupied
 from render.rasterize import RowGrads, rasterize
 from render.splats import Splats
 
@@ -70,3 +74,21 @@ def _run_all() -> None:
     row_adam(columns, first, second, sink.grads, sink.rows, count, dict.fromkeys(columns, 0.0))
     a, b, c, d = (torch.zeros(4) for _ in range(4))
     lazy_adam(a, b, c, d, 0.9, 0.99, 0.0, 1.0, 1e-15)
+    _run_fields()
+
+
+def _run_fields() -> None:
+    """What radiance fields over grids are made of, in the shapes that their scenes have as they are."""
+    spec = HashGridSpec.make(2, 4, 8, 4, 8)
+    table = spec.make_table().requires_grad_()
+    features = hash_grid(torch.rand(40, 3), table, spec)
+    planes = [torch.ones(4, 4, 16, requires_grad=True) for _ in range(6)]
+    both = (features.sum(), *(plane_grid(torch.zeros(40, d), planes[: 3 * d - 6]).sum() for d in (3, 4)))
+    sum(both[1:], both[0]).backward()
+    origin, direction, near = torch.zeros(2, 3), torch.nn.functional.normalize(torch.ones(2, 3)), torch.full((2,), 0.1)
+    cells, jitter = torch.ones(4, 4, 4, dtype=torch.uint8), torch.full((2,), 0.5)
+    edges = torch.linspace(0.1, 1, 9)
+    march_contracted(origin, direction, near, 10 * near, cells, edges, jitter)
+    t, dt, start = march_occupied(origin, direction, near, 10 * near, cells, [-1.0] * 3, [1.0] * 3, 0.1, jitter)
+    sigma, rgb = torch.ones(len(t), requires_grad=True), torch.ones(len(t), 3)
+    composite_packed(sigma, rgb, t, dt, start)[0].sum().backward()

@@ -115,7 +115,7 @@ class KplanesScene(GridField):
         self._timed = [j == TIME for _, j in pairs]
         self._steps = 0
 
-    def features(self, x: Tensor, time: Tensor | None) -> Tensor:
+    def features(self, x: Tensor, time: Tensor | None, known: Tensor | None = None) -> Tensor:
         place = 2 * x - 1
         if self.moving:
             assert self.setup.times is not None

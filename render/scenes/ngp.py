@@ -90,5 +90,5 @@ class NgpScene(GridField):
         self._parameters.adam = dict.fromkeys(self.tensors, ADAM)
         self._parameters.lazy = frozenset({"table"})
 
-    def features(self, x: Tensor, time: Tensor | None) -> Tensor:
-        return hash_grid(x, self.tensors["table"], self._spec)
+    def features(self, x: Tensor, time: Tensor | None, known: Tensor | None = None) -> Tensor:
+        return hash_grid(x, self.tensors["table"], self._spec, known)

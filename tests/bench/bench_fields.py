@@ -1,9 +1,11 @@
 """Radiance fields beside each other and beside splats: python tests/bench/bench_fields.py lego100 --budget 600 --seeds 0 1 2
 
 Budgets are CPU seconds (user and system, all threads) of the training loop; set-up and evaluation are outside.
-lego100: what ngp reaches in a fifth of nerf's budget. lego200: ngp alone. fox240: ngp and gs, and how much faster gs renders.
+lego100: what ngp reaches in a fifth of nerf's budget. lego200: ngp alone. fox240: ngp, and gs in a tenth
+of its budget, and how much faster gs renders.
 unbounded: a made-up scene of spheres 1 to 60 units away: mip360 with and without contraction (PSNR of far pixels), with and
-without integrated encoding at a quarter of the resolution.
+without integrated encoding at a quarter of the resolution. ablations: ngp on lego at 100 px with a table of 2^6 rows, without
+occupancy, and what occupancy saves in queries and costs in PSNR beside a mask that is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from bench_train import Suite, posed
 from common import OUT, cpu_seconds, record
 from numpy.typing import NDArray
 
-from recon.cameras import Cameras
+from recon.cameras import Cameras, fit_size
 from recon.geometry import se3, se3_inverse
 from recon.sparse import Observations, SparseModel
 from render.evaluate import BACKGROUNDS, compare, psnr, render_view
@@ -34,6 +36,8 @@ from tests.synthetic_scene import Posed, write
 
 OPTIONS = TrainOptions(steps=None, device="cpu", coarse_to_fine="off")
 LEGO, FOX = "nerf_synthetic_lego_400", "fox/images"
+ROUNDS = 10
+"""How often views are drawn to know what one costs: CPU seconds are counted in hundredths."""
 SIDE, FAR = 96, 8.0
 """Longer side of the unbounded scene's photos, and the z from which on its pixels are far."""
 
@@ -67,11 +71,16 @@ def held_out(capture: Any, reconstruction: Any) -> list[str]:
 
 
 def measured_on(trained: Trained, reconstruction: Any, names: list[str]) -> dict[str, float]:
-    """Mean PSNR of views, and CPU seconds of rendering one."""
+    """Mean PSNR of views, and CPU seconds of rendering one (of rendering alone: photos are read outside)."""
+    model, side = reconstruction.model, trained.scene.info["long_side"]
+    cameras = [model.cameras[model.names.index(name)] for name in names[:3]]
+    cameras = [camera.resized(fit_size(camera.size, side)[0]) for camera in cameras]
+    trained.scene.render(cameras[0])
     before = cpu_seconds()
-    for name in names[:3]:
-        render_view(reconstruction, trained.scene, name, BACKGROUNDS["white"])
-    per_view = (cpu_seconds() - before) / len(names[:3])
+    for _ in range(ROUNDS):
+        for camera in cameras:
+            trained.scene.render(camera)
+    per_view = (cpu_seconds() - before) / (ROUNDS * len(cameras))
     scores = [compare(render_view(reconstruction, trained.scene, n, BACKGROUNDS["white"])).psnr for n in names]
     return {"psnr": float(np.mean(scores)), "steps": trained.steps, "cpu": trained.cpu, "cpu_per_view": per_view}
 
@@ -94,6 +103,58 @@ def real(source: str, long_side: int, runs: dict[str, float], seeds: list[int], 
             flush=True,
         )
         values[scene] = {"budget": budget, "mean": mean, "runs": found}
+    return values
+
+
+NGP_ABLATIONS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "T = 2^6": {"log2_size": 6},
+    "no occupancy": {"occupancy": False},
+}
+
+
+def ngp_ablations(source: str, long_side: int, budget: float, seeds: list[int], most: int) -> dict[str, Any]:
+    """ngp and its switches at one budget, and of the first what passing over empty cells saves and costs."""
+    capture, reconstruction = posed(source, Suite(source, OPTIONS, ()))
+    names = held_out(capture, reconstruction)
+    names = names[:: max(1, len(names) // most)][:most]
+    values: dict[str, Any] = {}
+    for label, config in NGP_ABLATIONS.items():
+        found = []
+        for seed in seeds:
+            options = replace(OPTIONS, scene="ngp", long_side=long_side, seed=seed)
+            trained = fit(capture, reconstruction, options, budget, config)
+            result = measured_on(trained, reconstruction, names) | {"trained_on": trained.scene.queries}
+            found.append(result | (masks_of(trained.scene, reconstruction, names) if label == "as it is" else {}))
+        mean = {key: statistics.mean(f[key] for f in found) for key in found[0]}
+        values[label] = {"mean": mean, "runs": found}
+        print(f"ngp {label:14} " + "  ".join(f"{k} {v:.6g}" for k, v in mean.items()), flush=True)
+    mean = values["as it is"]["mean"]
+    values["table_db"] = mean["psnr"] - values["T = 2^6"]["mean"]["psnr"]
+    values["occupancy_saves"] = mean["all_queries"] / mean["own_queries"]
+    values["occupancy_costs_db"] = mean["all_psnr"] - mean["own_psnr"]
+    values["rolled_costs_db"] = mean["all_psnr"] - mean["rolled_psnr"]
+    return values
+
+
+def masks_of(scene: Any, reconstruction: Any, names: list[str]) -> dict[str, float]:
+    """PSNR of views of one scene, and the places it is asked at, passing over the cells that it found to be empty (own), over
+    none (all), and over as many others (rolled by half the grid: the negative control)."""
+    own, march, values, asked = scene.occupancy.mask, scene._march, {}, []
+
+    def counted(rays: Any) -> Any:
+        found = march(rays)
+        asked.append(len(found[0]))
+        return found
+
+    half = len(own) // 2
+    scene._march = counted
+    for label, mask in {"own": own, "all": own * 0 + 1, "rolled": own.roll((half, half, half), (0, 1, 2))}.items():
+        asked.clear()
+        scene.occupancy.mask = mask
+        views = [render_view(reconstruction, scene, name, BACKGROUNDS["white"]) for name in names]
+        values |= {f"{label}_psnr": float(np.mean([compare(v).psnr for v in views])), f"{label}_queries": sum(asked)}
+    scene.occupancy.mask, scene._march = own, march
     return values
 
 
@@ -202,7 +263,7 @@ def by_distance(scene: Any, reconstruction: Posed, names: list[str], truth: dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=["lego100", "lego200", "fox240", "unbounded"])
+    parser.add_argument("suite", choices=["lego100", "lego200", "fox240", "unbounded", "ablations"])
     parser.add_argument("--budget", type=float, help="CPU seconds; default: 600 for lego100 and unbounded, else 900")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--scenes", nargs="+", help="instead of those that the suite compares")
@@ -213,11 +274,13 @@ def main() -> None:
     started = time.monotonic()
     if args.suite == "unbounded":
         values = unbounded(budget, args.seeds)
+    elif args.suite == "ablations":
+        values = ngp_ablations(LEGO, 100, args.budget or 120.0, args.seeds, args.views)
     else:
         source, side, runs = {
             "lego100": (LEGO, 100, {"nerf": budget, "ngp": budget / 5}),
             "lego200": (LEGO, 200, {"ngp": budget}),
-            "fox240": (FOX, 240, {"ngp": budget, "gs": budget}),
+            "fox240": (FOX, 240, {"gs": budget / 10, "ngp": budget}),
         }[args.suite]
         runs = {name: runs.get(name, budget) for name in args.scenes or runs}
         values = real(source, side, runs, args.seeds, args.views)

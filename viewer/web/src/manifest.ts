@@ -35,6 +35,8 @@ export interface CapturedCamera {
   size: [number, number];
   split: "train" | "test";
   photo: string | null;
+  /** When it was taken, seconds on the clock of a scene that moves; null: nothing moves, or it is not known. */
+  time: number | null;
 }
 /** A second or so of motion, in a file of its own. */
 export interface Segment {
@@ -54,6 +56,8 @@ export interface Moving {
   file: string;
   bytes: number;
   segments: Segment[];
+  /** The scene at the time of the start in a few splats, shown first; null: the base is as small. */
+  coarse: SplatFile | null;
 }
 export interface Manifest {
   title: string;
@@ -61,7 +65,7 @@ export interface Manifest {
   world: { scale: "metric" | "arbitrary"; up: string };
   bounds: { min: Triple; max: Triple };
   floor: number | null;
-  start: { cam_from_world: number[]; vfov_deg: number; target: Triple };
+  start: { cam_from_world: number[]; vfov_deg: number; target: Triple; time: number | null };
   splats: SplatSet | null;
   mesh: MeshFile | null;
   cameras: CapturedCamera[];
@@ -111,6 +115,7 @@ export function parseManifest(text: string): Manifest {
       cam_from_world: start.field("cam_from_world").pose(),
       vfov_deg: start.field("vfov_deg").number(1, 170),
       target: start.field("target").triple(),
+      time: start.field("time").orNull((r) => r.number()),
     },
     splats: reader.field("splats").orNull(readSplats),
     mesh: reader.field("mesh").orNull((r) => ({
@@ -166,6 +171,7 @@ function readMoving(reader: Reader): Moving {
     file: reader.field("file").path(),
     bytes: reader.field("bytes").whole(MAX_HEADER_BYTES + 1024 + MAX_BYTES_PER_SPLAT * count),
     segments,
+    coarse: reader.field("coarse").orNull(readFile),
   };
 }
 
@@ -177,6 +183,7 @@ function readCamera(reader: Reader): CapturedCamera {
     size: reader.field("size").size(),
     split: reader.field("split").text() === "test" ? "test" : "train",
     photo: reader.field("photo").orNull((r) => r.path()),
+    time: reader.field("time").orNull((r) => r.number()),
   };
 }
 

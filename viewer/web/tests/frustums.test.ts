@@ -6,7 +6,7 @@ import { poseOf, toYup, YUP_FROM_WORLD } from "../src/view/frames";
 
 /** A camera at (x, 0, 0) that looks along +Y of the world, +Z up. */
 function cameraAt(x: number): CapturedCamera {
-  return { name: `${x}.jpg`, cam_from_world: [1, 0, 0, -x, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1], K: [400, 500, 300, 260], size: [640, 480], split: "train", photo: null };
+  return { name: `${x}.jpg`, cam_from_world: [1, 0, 0, -x, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1], K: [400, 500, 300, 260], size: [640, 480], split: "train", photo: null, time: null };
 }
 
 describe("the pyramids of the captured cameras", () => {

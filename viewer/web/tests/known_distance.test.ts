@@ -5,7 +5,7 @@ import { commandFor } from "../src/tools/known_distance";
 /** Looks along +Y of the world from (x, -5, 0), 1 rad or so wide. */
 function camera(name: string, x: number): CapturedCamera {
   const cam_from_world = [1, 0, 0, -x, 0, 0, -1, 0, 0, 1, 0, 5, 0, 0, 0, 1];
-  return { name, cam_from_world, K: [1000, 1000, 500, 500], size: [1000, 1000], split: "train", photo: null };
+  return { name, cam_from_world, K: [1000, 1000, 500, 500], size: [1000, 1000], split: "train", photo: null, time: null };
 }
 const CAMERAS = [camera("a.jpg", 0), camera("b.jpg", 1), camera("c.jpg", 20), camera("d.jpg", 21)];
 const figure = (x: number) => ({ id: 1, kind: "distance" as const, points: [[x, 0, 0], [x + 0.5, 0, 0]] as [number, number, number][] });

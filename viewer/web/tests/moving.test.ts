@@ -1,10 +1,13 @@
 /** A scene that moves: its segments against a server that answers when it is told to, and a file that recon wrote against what recon reads of it. */
 
 import { describe, expect, it, vi } from "vitest";
+import { utils } from "@sparkjsdev/spark";
+import * as THREE from "three";
 import { type Channel, evaluate, type Group, unitsOf, unpackSegment, weightsAt } from "../src/content/motion";
 import { MovingSplats, segmentAt } from "../src/content/moving";
 import { baseOf, readHead } from "../src/content/moving_file";
 import { pickable, takeRows } from "../src/content/pick";
+import { packTurn, Poser, toHalf } from "../src/content/pose";
 import { inflateSpz } from "../src/content/spz";
 import { type Moving, PageError } from "../src/manifest";
 import cases from "./moving_cases.json";
@@ -42,7 +45,7 @@ function film(count = 10) {
   const server = new Server();
   const [faults, shown]: [unknown[], [string, number][]] = [[], []];
   const spans = Array.from({ length: count }, (_, i) => ({ start: i, end: i + 1 }));
-  const moving = new MovingSplats<string>(spans, { load: server.load, show: (segment, share) => shown.push([segment, share]), onFault: (error) => faults.push(error) });
+  const moving = new MovingSplats<string>(spans, { load: server.load, show: async (segment, share) => void shown.push([segment, share]), onFault: (error) => faults.push(error) });
   return { server, moving, faults, shown };
 }
 
@@ -148,6 +151,23 @@ describe("a file that recon wrote", () => {
       }
     }
   });
+  it("is drawn as it is read: the worker's words hold places, sizes and turns", async () => {
+    const head = readHead(MANIFEST, HEAD);
+    const base = baseOf(takeRows(pickable(await inflateSpz("base", head.spz, MANIFEST.count)), cases.rows));
+    const { segment, share, mean, quat, log_scale } = cases.moments[1]!;
+    const groups = await unpackSegment(SEGMENTS[segment]!, head.moving, head.frames[segment]!, head.channels);
+    const words = { first: new Uint32Array(4 * head.moving), second: new Uint32Array(4 * head.moving).fill(0xabcd) };
+    new Poser(unitsOf(base, head.tolerance, head.finest), head.channels).pose(groups, share, words);
+    const places = new Float32Array(words.first.buffer);
+    for (let i = 0; i < head.moving; i++) {
+      const { 0: colour, 1: one, 2: two, 3: turn } = words.second.subarray(4 * i, 4 * i + 4) as unknown as [number, number, number, number];
+      expect([colour, one & 0xffff]).toEqual([0xabcd, 0xabcd]);
+      [one >>> 16, two & 0xffff, two >>> 16].forEach((half, k) => expect(utils.fromHalf(half)).toBeCloseTo(log_scale[3 * i + k]!, 1.9));
+      for (let k = 0; k < 3; k++) expect(places[4 * i + k]).toBeCloseTo(mean[3 * i + k]!, 5);
+      const [w, x, y, z] = quat.slice(4 * i, 4 * i + 4) as [number, number, number, number];
+      expect(utils.decodeQuatOctXy1010R12(turn, new THREE.Quaternion()).angleTo(new THREE.Quaternion(x, y, z, w).normalize())).toBeLessThan(0.006);
+    }
+  });
   it("is refused when it is damaged, at any byte", async () => {
     expect(() => readHead(MANIFEST, HEAD.slice(0, 8))).toThrow(PageError);
     expect(() => readHead(MANIFEST, HEAD.slice(0, -1))).toThrow(/does not fit/);
@@ -168,5 +188,20 @@ describe("a file that recon wrote", () => {
       new DataView(loud.buffer).setUint32(0, promised, true);
       await expect(read(loud)).rejects.toThrow(/more than|promised/);
     }
+  });
+});
+
+describe("words of the renderer", () => {
+  it("hold numbers to half a step of float16", () => {
+    for (const value of [0, 1, -1, 0.1, -7.77, 2049, 6.1e-5, -3e-6, 65504]) expect(Math.abs(utils.fromHalf(toHalf(value)) - value)).toBeLessThanOrEqual(Math.max(2 ** -25, Math.abs(value) * 2 ** -11));
+    expect(utils.fromHalf(toHalf(1e6))).toBe(Infinity);
+  });
+  it("hold any turn, of any length and sign", () => {
+    for (let i = 0; i < 200; i++) {
+      const turn = new THREE.Quaternion().random();
+      const word = packTurn(-3 * turn.x, -3 * turn.y, -3 * turn.z, -3 * turn.w);
+      expect(utils.decodeQuatOctXy1010R12(word, new THREE.Quaternion()).angleTo(turn)).toBeLessThan(0.01);
+    }
+    expect(utils.decodeQuatOctXy1010R12(packTurn(0, 0, 0, -1), new THREE.Quaternion()).w).toBeCloseTo(1);
   });
 });

@@ -2,12 +2,12 @@ import { describe, expect, it } from "vitest";
 import { cleanText, isRigid, MAX_NOTES, MAX_TEXT, MAX_TITLE, type Note, notesFromJson, notesToJson, packNotes, unpackNotes } from "../src/tools/notes_data";
 
 const pose = [0, -1, 0, 1, 0, 0, -1, 2, 1, 0, 0, 3, 0, 0, 0, 1];
-const note: Note = { id: 1, at: [1, -2, 0.5], title: "Door", text: "<b>Oak</b>\nSecond line", view: { cam_from_world: pose, vfov_deg: 50 }, published: false };
+const note: Note = { id: 1, at: [1, -2, 0.5], title: "Door", text: "<b>Oak</b>\nSecond line", view: { cam_from_world: pose, vfov_deg: 50 }, time: null, published: false };
 const file = (notes: unknown) => JSON.stringify({ recon_notes: 1, notes });
 
 describe("notes in files", () => {
   it("come back as they were, marks and all", () => {
-    expect(notesFromJson(notesToJson([note, { ...note, id: 2, view: null }]), 1)).toEqual([note, { ...note, id: 2, view: null }]);
+    expect(notesFromJson(notesToJson([note, { ...note, id: 2, view: null, time: 1.25 }]), 1)).toEqual([note, { ...note, id: 2, view: null, time: 1.25 }]);
   });
   it("that are published are marked so", () => expect(notesFromJson(notesToJson([note]), 7, true)[0]).toMatchObject({ id: 7, published: true }));
   it("need neither text nor view", () => expect(notesFromJson(file([{ at: [0, 0, 0] }]), 1)[0]).toMatchObject({ title: "", text: "", view: null }));
@@ -36,14 +36,17 @@ describe("notes in files", () => {
 });
 
 describe("notes in links", () => {
-  it("come back without their views", () => expect(unpackNotes(JSON.parse(JSON.stringify(packNotes([note]))), 1)).toEqual([{ ...note, view: null }]));
+  it("come back without their views, with their times", () => {
+    const notes = [note, { ...note, id: 2, time: 0.5 }];
+    expect(unpackNotes(JSON.parse(JSON.stringify(packNotes(notes))), 1)).toEqual(notes.map((n) => ({ ...n, view: null })));
+  });
   it("stay out when they are long, or none", () => {
     expect(packNotes([{ ...note, text: "x".repeat(3990) }])).toBeUndefined();
     expect(packNotes([])).toBeUndefined();
   });
   it("leave out what does not fit", () => {
     expect(unpackNotes([null, 1, [0, 0, 0, "t"], [0, 0, "0", "t", "x"], [0, 0, 0, 1, "x"], [0, 0, 0, "t".repeat(200), "x"], [0, 0, 0, "t", "x"]], 3)).toEqual([
-      { id: 3, at: [0, 0, 0], title: "t", text: "x", view: null, published: false },
+      { id: 3, at: [0, 0, 0], title: "t", text: "x", view: null, time: null, published: false },
     ]);
     expect(unpackNotes({ length: 1 }, 1)).toEqual([]);
   });

@@ -31,14 +31,15 @@ export function installCapture(page: Page): void {
     save: () => capture.current ?? undefined,
     load: (value) => {
       const fits = typeof value === "number" && Number.isInteger(value) && value >= 0 && value < cameras.length;
-      if (fits) void capture.jump(value, 0);
+      if (fits) void capture.jump(value, 0, false); // the link has a time of its own
       return fits;
     },
   });
 }
 
-export function label({ name, split }: CapturedCamera): string {
-  return split === "test" ? `${name} (held out)` : name;
+export function label({ name, split, time }: CapturedCamera): string {
+  const when = time === null ? "" : ` · ${time.toFixed(2)} s`;
+  return split === "test" ? `${name}${when} (held out)` : `${name}${when}`;
 }
 
 class Capture {
@@ -93,11 +94,12 @@ class Capture {
     const from = this.current ?? this.last;
     void this.jump(from < 0 ? (by > 0 ? 0 : n - 1) : (from + by + n) % n);
   }
-  /** See exactly what a camera saw. */
-  async jump(index: number, seconds = 0.9): Promise<void> {
+  /** See exactly what a camera saw, and when. */
+  async jump(index: number, seconds = 0.9, itsMoment = true): Promise<void> {
     const camera = this.cameras[index];
     if (!camera) return;
     const arrival = this.page.navigation.goTo(poseOf(camera.cam_from_world), lensOf(camera), seconds);
+    if (itsMoment) this.page.content.showMoment(camera.time);
     this.current = this.last = index;
     this.name.textContent = label(camera);
     this.strip.hidden = false;

@@ -1,14 +1,15 @@
 /** Splats and mesh: loading with progress, a coarse picture first, what is shown, and what lies under a pixel. */
 
 import * as THREE from "three";
-import type { Manifest, Moving, SplatFile } from "../manifest";
+import { type Manifest, type Moving, type SplatFile } from "../manifest";
 import { Draft } from "../view/draft";
+import { Sharpness } from "../view/sharpness";
 import type { Stage } from "../view/stage";
 import { deviceBudget, holdsExactly, thisDevice } from "./device";
 import { MovingSplats, segmentAt } from "./moving";
-import type { Group } from "./motion";
 import { loadBody, loadSegment, type MovingBody } from "./moving_file";
 import { medianDistance, type Pickable } from "./pick";
+import { Player } from "./player";
 import { drawFirst, drawnOf, frustumPlanes, type LoadedSplats, loadSplats } from "./splat_file";
 import { Surface } from "./surface";
 import { Tiles } from "./tiles";
@@ -44,8 +45,13 @@ export class Content {
   /** How many splats this device may hold at once. */
   readonly deviceBudget: number;
   private readonly tiles: Tiles | null = null;
-  private readonly moving: MovingSplats<Group[]> | null = null;
+  private readonly moving: MovingSplats<number> | null = null;
+  /** What plays it. */
+  readonly player: Player | null = null;
   private body: MovingBody | null = null;
+  private coming: Promise<MovingBody> | null = null;
+  /** A few splats of a moving scene at the moment of its start, until all are there. */
+  private coarse: LoadedSplats | null = null;
   private readonly surface: Surface | null = null;
   private readonly listeners = new Set<(progress: Progress) => void>();
   private readonly faults = new Set<(error: unknown) => void>();
@@ -53,6 +59,8 @@ export class Content {
   private drawLimit: number | null = null;
   /** What is drawn while the view moves on a slow device. */
   readonly draft: Draft;
+  private readonly sharpness: Sharpness;
+  private readonly viewBefore = new THREE.Matrix4();
   private timeNow: number | null = null;
   private readonly timeListeners = new Set<() => void>();
   /** Where a moving scene begins; a share link may say another time than the manifest. */
@@ -65,7 +73,7 @@ export class Content {
     private readonly stage: Stage,
     private readonly world: THREE.Group,
   ) {
-    this.startTime = manifest.moving?.start ?? null;
+    this.startTime = manifest.moving ? (manifest.start.time ?? manifest.moving.start) : null;
     const device = thisDevice();
     const set = manifest.splats;
     this.deviceBudget = deviceBudget(set?.budget ?? Infinity, device);
@@ -85,14 +93,20 @@ export class Content {
       this.splats.add(this.tiles.group, this.tiles.drafts);
     }
     if (manifest.moving) {
-      this.moving = new MovingSplats<Group[]>(manifest.moving.segments, {
+      this.moving = new MovingSplats<number>(manifest.moving.segments, {
         load: (index, signal) => this.loadSegment(index, signal),
-        show: (groups, share) => {
-          this.body?.pose(groups, share);
-          this.changed();
+        show: async (index, share) => {
+          await this.body?.pose(index, share);
+          if (this.coarse) this.showBody();
+          this.stage.invalidate();
         },
-        onFault: (error) => this.fault(error),
+        drop: (index) => this.body?.forget(index),
+        onFault: (error) => {
+          if (this.waits) this.player?.pause();
+          this.fault(error);
+        },
       });
+      this.player = new Player(manifest.moving, this);
     }
     if (manifest.mesh) {
       this.surface = new Surface(manifest.mesh, () => stage.invalidate());
@@ -100,9 +114,14 @@ export class Content {
     }
     this.show(this.shownNow);
     this.draft = new Draft((on) => (stage.draft = on), () => this.tiles?.timesCoarse ?? 1, stage.drawsOnCpu && (set?.count ?? 0) > CPU_SPLATS);
+    this.sharpness = new Sharpness((share) => (stage.sharpness = share));
     stage.onFrame((seconds) => {
       this.follow(seconds);
-      if (stage.renderer.xr.isPresenting || this.moving) this.draft.stop();
+      this.player?.tick(seconds);
+      if (stage.renderer.xr.isPresenting) {
+        this.draft.stop();
+        this.sharpness.stop();
+      } else if (this.moving) this.sharpness.tick(this.moves(), seconds, stage.lastFrame);
       else if (this.progress.state === "ready" && this.tiles) this.draft.tick(stage.camera.matrixWorld, seconds, stage.held, stage.lastFrame);
     });
   }
@@ -163,6 +182,7 @@ export class Content {
 
   /** The splats that stand in the scene, as they are pointed at. */
   get pickables(): Pickable[] {
+    this.body?.refreshPick();
     return this.loaded.map(({ pick }) => pick);
   }
 
@@ -205,7 +225,6 @@ export class Content {
       if (!moving) await this.tiles.loadFirst();
     }
     if (moving) await this.loadMoving(moving);
-    if (this.startTime !== null) await this.goToTime(this.startTime);
     if (this.mesh.visible || (!this.tiles && !moving)) await this.surface?.load((bytes) => this.count(bytes, mesh?.bytes ?? 1));
     await this.stage.picture();
     this.tell("ready", 1);
@@ -215,7 +234,17 @@ export class Content {
     try {
       await this.goToTime(seconds);
     } catch (error) {
+      this.player?.pause();
       this.fault(error);
+    }
+  }
+  /** Pause, and show a moment: that of a photo, of a note. Nothing happens where the scene stands still, or the moment is not known. */
+  showMoment(seconds: number | null | undefined): void {
+    if (!this.player || seconds === null || seconds === undefined) return;
+    if (this.progress.state === "ready") void this.player.show(seconds);
+    else {
+      this.startTime = Math.min(this.player.span.end, Math.max(this.player.span.start, seconds));
+      if (this.coming) void this.setTime(this.startTime);
     }
   }
   /** The time of a moving scene that was asked for last, seconds; null: nothing moves. */
@@ -230,20 +259,67 @@ export class Content {
   get settled(): boolean {
     return this.moving?.settled ?? true;
   }
-
-  /** The whole scene at its first moment, before the first segment comes. */
-  private async loadMoving(moving: Moving): Promise<void> {
-    const first = moving.segments[segmentAt(moving.segments, this.startTime ?? moving.start)]!.bytes;
-    this.body = await loadBody(moving, this.shDegree, (bytes) => this.count(bytes, moving.bytes + first));
-    for (const { mesh } of this.body.parts) this.splats.add(mesh);
-    this.changed();
-    this.tell("coarse", this.progress.done);
+  /** Whether that time is still on its way from the server. */
+  get waits(): boolean {
+    return this.moving?.waits ?? false;
   }
-  private loadSegment(index: number, signal: AbortSignal): Promise<Group[]> {
+  /** Whether a scene that moves has come, and can be played. */
+  get plays(): boolean {
+    return this.body !== null;
+  }
+
+  /** First a few splats at the moment of the start; then all of them, at the time that is asked for. What is broken is said, and what has come
+   * stays: rejects where nothing has. */
+  private async loadMoving(moving: Moving): Promise<void> {
+    const [coarse, first] = [moving.coarse, moving.segments[segmentAt(moving.segments, this.startTime!)]!];
+    const before = coarse?.bytes ?? 0;
+    const [done, all] = [[0, 0, 0], before + moving.bytes + first.bytes];
+    const count = (part: number) => (bytes: number) => ((done[part] = bytes), this.count(done[0]! + done[1]! + done[2]!, all));
+    this.firstBytes = count(2);
+    if (coarse) {
+      this.coarse = await loadSplats(coarse, { exact: true, shDegree: this.shDegree, onBytes: count(0) });
+      this.splats.add(this.coarse.mesh);
+      this.changed();
+      this.tell("coarse", this.progress.done);
+    }
+    this.coming = loadBody(moving, this.shDegree, count(1));
+    const shown = this.goToTime(this.startTime!); // its segment comes beside the body
+    shown.catch(() => undefined);
+    try {
+      this.body = await this.coming;
+    } catch (error) {
+      if (!this.coarse && !this.manifest.mesh) throw error;
+      if (!this.coarse) this.show("mesh");
+      return this.fault(error);
+    }
+    if (!this.coarse && this.startTime === moving.start) this.showBody(); // the body is that moment
+    await shown.catch((error: unknown) => this.fault(error));
+    this.showBody();
+    this.firstBytes = null;
+  }
+  private showBody(): void {
+    if (!this.body || this.body.parts.every(({ mesh }) => mesh.parent)) return;
+    for (const { mesh } of this.body.parts) this.splats.add(mesh);
+    this.coarse?.mesh.removeFromParent();
+    this.coarse?.mesh.dispose();
+    this.coarse = null;
+    this.changed();
+    if (this.progress.state === "loading") this.tell("coarse", this.progress.done);
+  }
+  /** Hears of the bytes of the first segment that is shown. */
+  private firstBytes: ((bytes: number) => void) | null = null;
+  private loadSegment(index: number, signal: AbortSignal): Promise<number> {
     const moving = this.manifest.moving!;
-    const { bytes, start, end } = moving.segments[index]!;
+    const { start, end } = moving.segments[index]!;
     const awaited = this.timeNow !== null && this.timeNow >= start && this.timeNow <= end; // those fetched ahead are no part of the first picture
-    return loadSegment(moving, this.body!.head, index, (done) => awaited && this.count(moving.bytes + done, moving.bytes + bytes), signal);
+    return loadSegment(moving, this.coming!, index, (bytes) => awaited && this.firstBytes?.(bytes), signal);
+  }
+  /** Whether the scene or the view moves. */
+  private moves(): boolean {
+    const { camera } = this.stage;
+    const moved = !camera.matrixWorld.equals(this.viewBefore);
+    this.viewBefore.copy(camera.matrixWorld);
+    return this.progress.state === "ready" && (moved || (this.player!.playing && !this.waits));
   }
   private async goToTime(seconds: number): Promise<void> {
     if (!this.moving) return;
@@ -252,6 +328,7 @@ export class Content {
     await this.moving.setTime(seconds);
   }
   private get loaded(): LoadedSplats[] {
+    if (this.coarse) return [this.coarse];
     return this.body?.parts ?? this.tiles?.shown ?? [];
   }
   private changed(): void {

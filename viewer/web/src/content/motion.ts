@@ -10,7 +10,7 @@ export interface Group {
   /** K: there are K + 1 keyframes. */
   keys: number;
   /** Channel -> whole numbers [key, component, splat]. */
-  n: Partial<Record<Channel, Float64Array>>;
+  n: Partial<Record<Channel, Int32Array>>;
 }
 
 const HIGHEST_ORDER = 3;
@@ -75,9 +75,9 @@ export async function inflate(packed: Uint8Array<ArrayBuffer>, size: number): Pr
 }
 
 /** Planes of bytes, lowest first, to numbers [key, component and splat]. */
-function numbers(planes: Uint8Array, keys: number, size: number, order: number, bytesEach: number): Float64Array {
+function numbers(planes: Uint8Array, keys: number, size: number, order: number, bytesEach: number): Int32Array {
   const count = keys * size;
-  const n = new Float64Array(count);
+  const n = new Int32Array(count);
   for (let i = 0; i < count; i++) {
     let zigzag = 0;
     for (let b = bytesEach - 1; b >= 0; b--) zigzag = zigzag * 256 + planes[b * count + i]!;
@@ -85,14 +85,17 @@ function numbers(planes: Uint8Array, keys: number, size: number, order: number, 
     const used = Math.min(order, Math.floor(i / size));
     const [one, two, three] = [n[i - size] ?? 0, n[i - 2 * size] ?? 0, n[i - 3 * size] ?? 0];
     const predicted = used === 0 ? 0 : used === 1 ? one : used === 2 ? 2 * one - two : 3 * one - 3 * two + three;
-    n[i] = residual + predicted;
+    n[i] = Math.min(LARGEST, Math.max(-LARGEST, residual + predicted));
   }
-  return n.map((value) => Math.min(LARGEST, Math.max(-LARGEST, value)));
+  return n;
 }
 
-/** What each of K + 1 keyframes adds at a share 0..1 of the segment: [keyframe, weight] of those that add anything. Cubic Hermite; slopes are
+type Weight = [number, number];
+const NONE: Weight = [0, 0];
+
+/** What each of K + 1 keyframes adds at a share 0..1 of the segment: [keyframe, weight] of those that add anything, four at most. Cubic Hermite; slopes are
  * central differences, at the ends those of the parabola through three keyframes, with two keyframes a line. */
-export function weightsAt(keys: number, share: number): [number, number][] {
+export function weightsAt(keys: number, share: number): Weight[] {
   if (keys === 0) return [[0, 1]];
   const at = Math.min(1, Math.max(0, share)) * keys;
   const j = Math.min(Math.floor(at), keys - 1);
@@ -153,14 +156,14 @@ export function evaluate(group: Group, name: Channel, units: Units, share: numbe
   if (!n) return;
   const [width, m] = [CHANNELS[name], group.rows.length];
   const [base, step] = [units.base[name], units.step[name]];
-  const weights = weightsAt(group.keys, share);
-  for (let c = 0; c < width; c++) {
-    const component = name === "quat" ? (c + 3) % 4 : c;
+  const [[a, forA], [b, forB], [c, forC], [d, forD]] = [...weightsAt(group.keys, share), NONE, NONE, NONE] as [Weight, Weight, Weight, Weight];
+  for (let k = 0; k < width; k++) {
+    const component = name === "quat" ? (k + 3) % 4 : k;
+    const [atA, atB, atC, atD] = [(a * width + k) * m, (b * width + k) * m, (c * width + k) * m, (d * width + k) * m];
     for (let i = 0; i < m; i++) {
-      let sum = 0;
-      for (const [key, weight] of weights) sum += weight * n[(key * width + c) * m + i]!;
-      const row = group.rows[i]!;
-      out[width * row + component] = base[width * row + component]! + step[row]! * sum;
+      const sum = forA * n[atA + i]! + forB * n[atB + i]! + forC * n[atC + i]! + forD * n[atD + i]!;
+      const at = width * group.rows[i]! + component;
+      out[at] = base[at]! + step[group.rows[i]!]! * sum;
     }
   }
 }

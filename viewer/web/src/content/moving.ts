@@ -11,8 +11,10 @@ export interface Span {
 }
 export interface MovingHooks<T> {
   load: (index: number, signal: AbortSignal) => Promise<T>;
-  /** Show a moment: a share 0..1 of a segment. */
-  show: (segment: T, share: number) => void;
+  /** Show a moment: a share 0..1 of a segment. One at a time; rejects when it cannot. */
+  show: (segment: T, share: number) => Promise<void>;
+  /** A segment is let go of. */
+  drop?: (segment: T) => void;
   /** A segment could not be loaded, and nobody awaits it. */
   onFault: (error: unknown) => void;
 }
@@ -35,10 +37,13 @@ export function segmentAt(spans: readonly Span[], time: number): number {
 export class MovingSplats<T> {
   private readonly held = new Map<number, T>();
   private readonly loading = new Map<number, AbortController>();
+  /** Could not be loaded: fetched again when one of their times is asked for, not ahead of it. */
+  private readonly failed = new Set<number>();
   private waiting: Waiter[] = [];
   private index = 0;
   private time = 0;
   private shownTime: number | null = null;
+  private showing = false;
 
   constructor(
     readonly spans: readonly Span[],
@@ -49,6 +54,10 @@ export class MovingSplats<T> {
   get settled(): boolean {
     return this.shownTime === this.time;
   }
+  /** Whether the segment of the time that was asked for is still on its way. */
+  get waits(): boolean {
+    return !this.held.has(this.index);
+  }
   /** How many segments are decoded now. */
   get heldCount(): number {
     return this.held.size;
@@ -58,6 +67,7 @@ export class MovingSplats<T> {
     const index = segmentAt(this.spans, time);
     if (index !== this.index) for (const { resolve } of this.waiting.splice(0)) resolve();
     [this.index, this.time] = [index, time];
+    this.failed.delete(index);
     const ahead = this.ahead();
     for (const [other, stop] of this.loading) if (!ahead.includes(other)) stop.abort();
     const last = ahead.filter((other) => this.loading.has(other)).at(-1);
@@ -65,11 +75,9 @@ export class MovingSplats<T> {
     if (awaited && this.loading.size >= PARALLEL && last !== undefined) this.loading.get(last)!.abort(); // what is awaited comes first
     this.forget(ahead);
     this.pump();
-    if (this.held.has(index)) {
-      this.show();
-      return Promise.resolve();
-    }
-    return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
+    const there = new Promise<void>((resolve, reject) => this.waiting.push({ resolve, reject }));
+    if (this.held.has(index)) void this.show();
+    return there;
   }
 
   /** The segment that is shown and the next ones, round the end. */
@@ -82,12 +90,15 @@ export class MovingSplats<T> {
     const count = this.spans.length;
     const turns = (index: number) => (index - this.index + count) % count;
     const spare = [...this.held.keys()].filter((index) => !ahead.includes(index)).sort((a, b) => turns(a) - turns(b));
-    for (const index of spare.slice(HELD - ahead.length)) this.held.delete(index);
+    for (const index of spare.slice(HELD - ahead.length)) {
+      this.hooks.drop?.(this.held.get(index)!);
+      this.held.delete(index);
+    }
   }
   private pump(): void {
     for (const index of this.ahead()) {
       if (this.loading.size >= PARALLEL) return;
-      if (!this.held.has(index) && !this.loading.has(index)) void this.fetch(index);
+      if (!this.held.has(index) && !this.loading.has(index) && !this.failed.has(index)) void this.fetch(index);
     }
   }
   private async fetch(index: number): Promise<void> {
@@ -95,25 +106,41 @@ export class MovingSplats<T> {
     this.loading.set(index, stop);
     try {
       const segment = await this.hooks.load(index, stop.signal);
-      if (!stop.signal.aborted) this.held.set(index, segment);
+      if (stop.signal.aborted) this.hooks.drop?.(segment);
+      else this.held.set(index, segment);
     } catch (error) {
       this.loading.delete(index);
       if (stop.signal.aborted) return this.pump();
-      const waiters = index === this.index ? this.waiting.splice(0) : [];
-      for (const { reject } of waiters) reject(error);
-      if (waiters.length === 0) this.hooks.onFault(error);
-      return; // no further try until another time is asked for
+      this.failed.add(index);
+      if (index === this.index) this.fail(error);
+      else this.hooks.onFault(error);
+      return this.pump();
     }
     this.loading.delete(index);
-    if (index === this.index && this.held.has(index)) this.show();
+    if (index === this.index && this.held.has(index)) void this.show();
     this.pump();
   }
-  private show(): void {
-    const span = this.spans[this.index]!;
-    if (this.shownTime !== this.time) {
-      this.shownTime = this.time;
-      this.hooks.show(this.held.get(this.index)!, (this.time - span.start) / (span.end - span.start));
+  /** Show the time asked for last, and whatever is asked for while that is done. */
+  private async show(): Promise<void> {
+    if (this.showing) return;
+    this.showing = true;
+    try {
+      while (this.shownTime !== this.time && this.held.has(this.index)) {
+        const { time } = this;
+        const span = this.spans[this.index]!;
+        await this.hooks.show(this.held.get(this.index)!, (time - span.start) / (span.end - span.start));
+        this.shownTime = time;
+      }
+      if (this.settled) for (const { resolve } of this.waiting.splice(0)) resolve();
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.showing = false;
     }
-    for (const { resolve } of this.waiting.splice(0)) resolve();
+  }
+  private fail(error: unknown): void {
+    const waiters = this.waiting.splice(0);
+    for (const { reject } of waiters) reject(error);
+    if (waiters.length === 0) this.hooks.onFault(error);
   }
 }

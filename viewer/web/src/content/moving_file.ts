@@ -1,11 +1,48 @@
 /** The first part of a moving scene: header and base, a whole picture of its first moment; the segments come one by one. */
 
 import { utils } from "@sparkjsdev/spark";
+import * as THREE from "three";
 import { type Moving, PageError, Reader } from "../manifest";
 import { fetchBytes } from "./fetch";
-import { type Channel, CHANNELS, evaluate, type Group, inflate, type Units, unitsOf, unpackSegment } from "./motion";
+import { type Channel, CHANNELS, inflate, type Units, unitsOf } from "./motion";
+import type { Answer, Question } from "./motion_worker";
 import type { Pickable } from "./pick";
+import type { Words } from "./pose";
 import { decodeSplats, type LoadedSplats, splitSplats } from "./splat_file";
+
+/** Questions to the worker, and its answers. */
+class MotionWorker {
+  private readonly worker = new Worker(new URL("./motion_worker.ts", import.meta.url), { type: "module", name: "motion" });
+  private readonly asked = new Map<number, { resolve: (answer: Answer) => void; reject: (error: Error) => void }>();
+  private next = 0;
+  private broken = false;
+
+  constructor() {
+    this.worker.addEventListener("message", ({ data }: MessageEvent<Answer>) => {
+      const asked = this.asked.get(data.id);
+      this.asked.delete(data.id);
+      if (data.fault === undefined) asked?.resolve(data);
+      else asked?.reject(new Error(data.fault));
+    });
+    this.worker.addEventListener("error", () => {
+      this.broken = true;
+      for (const { reject } of this.asked.values()) reject(noWorker());
+      this.asked.clear();
+    });
+  }
+  ask(question: Question, transfer: Transferable[] = []): Promise<Answer> {
+    if (this.broken) return Promise.reject(noWorker());
+    const id = this.next++;
+    return new Promise((resolve, reject) => {
+      this.asked.set(id, { resolve, reject });
+      this.worker.postMessage({ id, question }, transfer);
+    });
+  }
+}
+
+function noWorker(): PageError {
+  return new PageError("What plays this scene cannot be loaded (assets/motion_worker). Copy the whole published folder, and reload the page.");
+}
 
 const MAGIC = 0x44345347; // "GS4D"
 const VERSION = 1;
@@ -55,47 +92,52 @@ export function readHead(moving: Moving, bytes: Uint8Array<ArrayBuffer>): Moving
   };
 }
 
-/** What is drawn of a moving scene: what rests, and what moves, which is written anew at each time. */
+/** What is drawn of a moving scene: what rests, and what moves, which a worker writes anew for each time. */
 export class MovingBody {
-  readonly values: Record<Channel, Float32Array>;
+  private readonly worker = new MotionWorker();
+  private spare: Words | null = null;
+  /** Picking still knows an earlier time. */
+  private stale = false;
 
   constructor(
     readonly head: MovingHead,
     readonly rest: LoadedSplats | null,
     readonly moved: LoadedSplats | null,
-    private readonly units: Units,
+    units: Units,
   ) {
-    const copy = (name: Channel) => units.base[name].slice();
-    this.values = { mean: copy("mean"), quat: copy("quat"), log_scale: copy("log_scale"), opacity: copy("opacity") };
+    void this.worker.ask({ ask: "begin", units, channels: head.channels, moving: head.moving }).catch(() => undefined); // whoever asks next is told the same
   }
   get parts(): LoadedSplats[] {
     return [this.rest, this.moved].filter((part) => part !== null);
   }
-  /** Put the splats that move where they are at a share 0..1 of a segment. */
-  pose(groups: readonly Group[], share: number): void {
-    if (!this.moved) return;
-    for (const group of groups) for (const name of this.head.channels) evaluate(group, name, this.units, share, this.values[name]);
-    normalize(this.values.quat);
-    this.draw(this.moved);
-    replace(this.moved.pick, this.values);
+  /** Decode a segment, whose bytes go. Rejects with what is wrong with it. */
+  async take(index: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    await this.worker.ask({ ask: "segment", index, bytes, frames: this.head.frames[index]! }, [bytes.buffer]);
   }
-
-  private draw({ mesh, count }: LoadedSplats): void {
+  forget(index: number): void {
+    void this.worker.ask({ ask: "forget", index }).catch(() => undefined);
+  }
+  /** Put the splats that move where they are at a share 0..1 of a segment that was taken. One at a time. */
+  async pose(index: number, share: number): Promise<void> {
+    if (!this.moved) return;
+    const { mesh } = this.moved;
     const source = mesh.extSplats!;
     const [first, second] = source.extArrays;
-    const floats = new Float32Array(first.buffer, first.byteOffset, first.length);
-    const { mean, quat, log_scale: scale, opacity } = this.values;
-    const fades = this.head.channels.includes("opacity");
-    for (let i = 0; i < count; i++) {
-      const at = 4 * i;
-      for (let k = 0; k < 3; k++) floats[at + k] = mean[3 * i + k]!;
-      if (fades) first[at + 3] = utils.toHalf(Math.min(1, Math.max(0, opacity[i]!)));
-      second[at + 1] = ((second[at + 1]! & 0xffff) | (utils.toHalf(scale[3 * i]!) << 16)) >>> 0;
-      second[at + 2] = (utils.toHalf(scale[3 * i + 1]!) | (utils.toHalf(scale[3 * i + 2]!) << 16)) >>> 0;
-      second[at + 3] = utils.encodeQuatOctXy1010R12(quat[4 * i]!, quat[4 * i + 1]!, quat[4 * i + 2]!, quat[4 * i + 3]!);
-    }
+    const room = this.spare ?? { first: first.slice(), second: second.slice() };
+    this.spare = null;
+    const words = (await this.worker.ask({ ask: "pose", index, share, ...room }, [room.first.buffer, room.second.buffer])) as Words;
+    first.set(words.first);
+    second.set(words.second);
+    this.spare = words;
+    this.stale = true;
     for (const texture of source.textures) texture.needsUpdate = true;
     mesh.updateVersion();
+  }
+  /** Let picking know the time that is shown. */
+  refreshPick(): void {
+    if (!this.moved || !this.stale) return;
+    this.stale = false;
+    repick(this.moved.pick, this.moved.mesh.extSplats!.extArrays);
   }
 }
 
@@ -117,15 +159,16 @@ export async function loadBody(moving: Moving, shDegree: number, onBytes: (bytes
   return new MovingBody(head, rest, moved, unitsOf(base, head.tolerance, head.finest));
 }
 
-/** Fetch and decode a segment. */
-export async function loadSegment(moving: Moving, head: MovingHead, index: number, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<Group[]> {
+/** Fetch and decode a segment; the body may still be on its way. */
+export async function loadSegment(moving: Moving, body: Promise<MovingBody>, index: number, onBytes: (bytes: number) => void, signal?: AbortSignal): Promise<number> {
   const segment = moving.segments[index]!;
   const bytes = await fetchBytes(segment, onBytes, signal);
   try {
-    return await unpackSegment(bytes, head.moving, head.frames[index]!, head.channels);
+    await (await body).take(index, bytes);
   } catch (error) {
-    throw damaged(segment.file, error);
+    throw error instanceof PageError ? error : damaged(segment.file, error);
   }
+  return index;
 }
 
 function damaged(file: string, error: unknown): PageError {
@@ -143,28 +186,24 @@ export function baseOf({ count, mean, quat, alphaScale }: Pickable): Record<Chan
   return base;
 }
 
-function normalize(quat: Float32Array): void {
-  for (let i = 0; i < quat.length; i += 4) {
-    const length = Math.hypot(quat[i]!, quat[i + 1]!, quat[i + 2]!, quat[i + 3]!) || 1;
-    for (let k = 0; k < 4; k++) quat[i + k]! /= length;
-  }
-}
-
-/** What picking needs, at the time that is shown. */
-function replace(pick: Pickable, { mean, quat, log_scale: scale, opacity }: Record<Channel, Float32Array>): void {
-  pick.mean.set(mean);
+/** What picking needs, from what is drawn. */
+function repick(pick: Pickable, [first, second]: readonly [Uint32Array, Uint32Array]): void {
+  const places = new Float32Array(first.buffer, first.byteOffset, first.length);
+  const turn = new THREE.Quaternion();
   pick.min = [Infinity, Infinity, Infinity];
   pick.max = [-Infinity, -Infinity, -Infinity];
-  for (let i = 0; i < pick.count; i++) {
-    const alpha = Math.round(255 * Math.min(1, Math.max(0, opacity[i]!)));
-    const widest = Math.max(scale[3 * i]!, scale[3 * i + 1]!, scale[3 * i + 2]!);
-    const reach = (pick.reach[i] = alpha > 1 ? Math.sqrt(2 * Math.log(alpha)) * Math.exp(widest) : -1);
-    pick.alphaScale[4 * i] = alpha;
-    for (let k = 0; k < 4; k++) pick.quat[4 * i + k] = Math.round(32767 * quat[4 * i + k]!);
+  for (let i = 0, at = 0; i < pick.count; i++, at += 4) {
+    const alpha = Math.round(255 * utils.fromHalf(first[at + 3]! & 0xffff));
+    const scales = [utils.fromHalf(second[at + 1]! >>> 16), utils.fromHalf(second[at + 2]! & 0xffff), utils.fromHalf(second[at + 2]! >>> 16)];
+    const reach = (pick.reach[i] = alpha > 1 ? Math.sqrt(2 * Math.log(alpha)) * Math.exp(Math.max(...scales)) : -1);
+    const { x, y, z, w } = utils.decodeQuatOctXy1010R12(second[at + 3]!, turn);
+    pick.quat.set([x, y, z, w].map((value) => Math.round(32767 * value)), at);
+    pick.alphaScale[at] = alpha;
     for (let k = 0; k < 3; k++) {
-      pick.alphaScale[4 * i + 1 + k] = Math.min(255, Math.max(0, Math.round(16 * (scale[3 * i + k]! + 10))));
-      pick.min[k] = Math.min(pick.min[k]!, mean[3 * i + k]! - reach);
-      pick.max[k] = Math.max(pick.max[k]!, mean[3 * i + k]! + reach);
+      const place = (pick.mean[3 * i + k] = places[at + k]!);
+      pick.alphaScale[at + 1 + k] = Math.min(255, Math.max(0, Math.round(16 * (scales[k]! + 10))));
+      pick.min[k] = Math.min(pick.min[k]!, place - reach);
+      pick.max[k] = Math.max(pick.max[k]!, place + reach);
     }
   }
 }

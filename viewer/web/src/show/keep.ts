@@ -43,14 +43,14 @@ async function copyLink(page: Page, field: HTMLInputElement): Promise<void> {
 
 /** The canvas as it is now, without the page's panels. */
 function saveScreenshot({ stage, manifest, ui }: Page): void {
-  stage.draw();
-  stage.canvas.toBlob((blob) => {
+  const save = (blob: Blob | null) => {
     if (!blob) return ui.say("The picture could not be made.");
     const url = URL.createObjectURL(blob);
     element("a", { href: url, download: fileName(manifest.title, "png") }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
     ui.say(`Saved as ${fileName(manifest.title, "png")}.`);
-  }, "image/png");
+  };
+  stage.withAllPixels((canvas) => canvas.toBlob(save, "image/png"));
 }
 
 function installFullScreen({ ui }: Page): void {

@@ -64,7 +64,7 @@ export function installShow(page: Page): void {
     });
   content.onFault((error) => {
     if (!(error instanceof PageError)) console.error(error);
-    ui.say(error instanceof PageError ? error.message : "A part of the place could not be loaded.", 8);
+    ui.say(error instanceof PageError ? error.message : "A part of the place could not be loaded.", 20);
   });
   page.share.register("show", {
     save: () => (content.shown === content.choices[0] && ground === "#000000" && content.viewDependentColour ? undefined : [content.shown, ground, content.viewDependentColour]),

@@ -1,84 +1,122 @@
-/** The time slider of a scene that moves: play, pause, loop, step. */
+/** The player of a scene that moves: play, pause, step, seek, speed, loop. */
 
+import { type Player, type Speed, SPEEDS } from "../content/player";
 import type { Page } from "../page";
 import { iconOf } from "../ui/elements";
 import { ICONS } from "../ui/icons";
 import { element, iconButton } from "../ui/ui";
 
 const ICON_LOOP = '<path d="M4 12a6 6 0 0 1 6-6h9M16 3l3 3-3 3M20 12a6 6 0 0 1-6 6H5M8 21l-3-3 3-3"/>';
+const ICON_BACK = '<path d="M17 6l-8 6 8 6zM6 6v12"/>';
+const ICON_ON = '<path d="M7 6l8 6-8 6zM18 6v12"/>';
+/** A frame that is not there after so long is said to be on its way. */
+const SIGN_MS = 400;
 
 export function installTime(page: Page): void {
-  const { manifest, content, ui, stage } = page;
-  const { moving } = manifest;
-  if (!moving) return;
-  const frames = Math.max(1, Math.round((moving.end - moving.start) * moving.fps));
-  const step = (moving.end - moving.start) / frames;
-  let [playing, loop] = [false, true];
+  const { player } = page.content;
+  if (!player) return;
+  const bar = buildBar(page, player);
+  page.ui.root.append(bar);
+  addKeys(page, player);
+  const linked = share(page, player);
+  page.navigation.onHome(() => {
+    if (!player.playing && page.content.progress.state === "ready") page.content.showMoment(page.manifest.start.time);
+  });
+  let resumes = false;
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      resumes = player.playing;
+      player.pause();
+    } else if (resumes) player.play();
+  });
+  let begun = false;
+  page.content.onProgress(({ state }) => {
+    if (state !== "ready" || begun) return;
+    begun = true;
+    bar.hidden = !page.content.plays;
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches || linked();
+    if (!still && page.content.plays && !document.hidden) player.play();
+  });
+}
+
+function buildBar({ content, stage }: Page, player: Player): HTMLElement {
+  const { frames } = player;
   const play = iconButton("Play", ICONS.play, "k");
-  play.id = "play";
-  const again = iconButton("Loop", ICON_LOOP);
-  again.id = "loop";
-  again.setAttribute("aria-pressed", "true");
+  const back = iconButton("One frame back", ICON_BACK, ",");
+  const on = iconButton("One frame on", ICON_ON, ".");
+  const again = iconButton("Loop", ICON_LOOP, "u");
+  [play.id, back.id, on.id, again.id] = ["play", "frame-back", "frame-on", "loop"];
   const slider = element("input", { type: "range", id: "time", min: "0", max: String(frames), step: "1", value: "0", "aria-label": "Time" });
   const output = element("output", { for: "time" });
-  const bar = element("div", { class: "time", role: "region", "aria-label": "Time" }, play, slider, output, again);
-  ui.root.append(bar);
-
+  const speed = element("select", { id: "speed", "aria-label": "Speed" }, ...SPEEDS.map((value) => element("option", { value: String(value) }, `${value}×`)));
+  const sign = element("span", { class: "waiting", role: "status" });
   const tell = () => {
-    const time = content.time ?? moving.start;
-    slider.value = String(Math.round((time - moving.start) / step));
+    const { time } = player;
+    slider.value = String(player.frame);
     output.textContent = `${time.toFixed(2)} s`;
     slider.setAttribute("aria-valuetext", `${time.toFixed(2)} seconds`);
   };
-  const go = (time: number) => void content.setTime(Math.min(moving.end, Math.max(moving.start, time)));
-  const setPlaying = (on: boolean) => {
-    playing = on;
-    if (on && !loop && (content.time ?? 0) >= moving.end) go(moving.start);
-    play.setAttribute("aria-label", on ? "Pause" : "Play");
-    play.firstElementChild?.replaceWith(iconOf(on ? ICONS.pause : ICONS.play));
+  const show = () => {
+    play.setAttribute("aria-label", player.playing ? "Pause" : "Play");
+    play.firstElementChild?.replaceWith(iconOf(player.playing ? ICONS.pause : ICONS.play));
+    again.setAttribute("aria-pressed", String(player.loop));
+    speed.value = String(player.speed);
   };
-  const stepBy = (frames: number) => {
-    setPlaying(false);
-    go((content.time ?? moving.start) + frames * step);
-  };
-  setPlaying(false);
   tell();
+  show();
   content.onTime(tell);
-  play.addEventListener("click", () => setPlaying(!playing));
-  again.addEventListener("click", () => {
-    loop = !loop;
-    again.setAttribute("aria-pressed", String(loop));
+  player.onChange(show);
+  play.addEventListener("click", () => player.toggle());
+  back.addEventListener("click", () => void player.stepBy(-1));
+  on.addEventListener("click", () => void player.stepBy(1));
+  again.addEventListener("click", () => player.setLoop(!player.loop));
+  speed.addEventListener("change", () => player.setSpeed(Number(speed.value) as Speed));
+  slider.addEventListener("input", () => void player.showFrame(slider.valueAsNumber));
+  let since: number | null = null;
+  stage.onFrame(() => {
+    const now = performance.now();
+    since = content.waits ? (since ?? now) : null;
+    const says = since !== null && now - since > SIGN_MS ? "Loading" : "";
+    if (sign.textContent !== says) sign.textContent = says;
   });
-  slider.addEventListener("input", () => go(slider.valueAsNumber === frames ? moving.end : moving.start + slider.valueAsNumber * step));
-  ui.addKey({ key: "k", does: "Play, pause (also Space)", act: () => setPlaying(!playing) });
+  const buttons = element("div", { class: "time-buttons" }, back, play, on);
+  return element("div", { class: "time", role: "region", "aria-label": "Player" }, buttons, slider, output, sign, speed, again);
+}
+
+function addKeys({ ui, stage }: Page, player: Player): void {
+  const say = () => ui.say(`Speed ${player.speed}×`);
+  ui.addKey({ key: "k", does: "Play, pause (also Space)", act: () => player.toggle() });
+  ui.addKey({ key: ",", does: "One frame back", act: () => void player.stepBy(-1) });
+  ui.addKey({ key: ".", does: "One frame on", act: () => void player.stepBy(1) });
+  ui.addKey({ key: "<", does: "Play slower", act: () => (player.shift(-1), say()) });
+  ui.addKey({ key: ">", does: "Play faster", act: () => (player.shift(1), say()) });
+  ui.addKey({
+    key: "u",
+    does: "Play again and again, or once",
+    act: () => {
+      player.setLoop(!player.loop);
+      ui.say(player.loop ? "It plays again and again." : "It plays once.");
+    },
+  });
   stage.canvas.addEventListener("keydown", (event) => {
     if (event.key !== " ") return; // only here: elsewhere Space presses buttons
     event.preventDefault();
-    setPlaying(!playing);
+    player.toggle();
   });
-  ui.addKey({ key: ",", does: "One frame back", act: () => stepBy(-1) });
-  ui.addKey({ key: ".", does: "One frame on", act: () => stepBy(1) });
-  let [last, beyond] = [0, 0]; // beyond: seconds that the last frame has been shown
-  stage.onFrame((seconds) => {
-    const delta = Math.min(0.5, seconds - last);
-    last = seconds;
-    if (!playing || !content.settled) return; // time waits for a frame that is still on its way
-    const time = (content.time ?? moving.start) + delta;
-    if (time < moving.end) {
-      beyond = 0;
-      return go(time);
-    }
-    if (beyond === 0) go(moving.end);
-    beyond += delta;
-    if (beyond < step) return;
-    beyond = 0;
-    if (loop) go(moving.start);
-    else setPlaying(false);
-  });
-  page.share.register("time", {
+}
+
+/** Puts the time into links; returns whether one has said which time is shown. */
+function share({ content, share }: Page, player: Player): () => boolean {
+  const { start, end } = player.span;
+  let linked = false;
+  share.register("time", {
     save: () => content.time ?? undefined,
     load: (value) => {
-      if (typeof value === "number" && value >= moving.start && value <= moving.end) content.startTime = value;
+      if (typeof value !== "number" || !(value >= start && value <= end)) return false;
+      linked = true;
+      content.showMoment(value);
+      return true;
     },
   });
+  return () => linked;
 }

@@ -57,6 +57,7 @@ export class Notes {
     this.selected = id;
     const { navigation, stage, manifest } = this.page;
     const target = toYup(note.at);
+    this.page.content.showMoment(note.time);
     if (note.view) void navigation.goTo(poseOf(note.view.cam_from_world), { vfov_deg: note.view.vfov_deg }, 1, target);
     else {
       const { position, quaternion } = navigation.pose;
@@ -130,12 +131,12 @@ export class Notes {
     this.rest();
     const at = world.toArray();
     if (moved) {
-      moved.at = at;
+      [moved.at, moved.time] = [at, this.page.content.time];
       this.changed();
       return;
     }
     const view = { cam_from_world: camFromWorld(this.page.navigation.pose), vfov_deg: this.page.stage.vfovDeg };
-    this.edit({ id: this.nextId++, at, title: "", text: "", view, published: false }, true);
+    this.edit({ id: this.nextId++, at, title: "", text: "", view, time: this.page.content.time, published: false }, true);
   }
   private edit(note: Note, fresh = false, typed: Note = note): void {
     const title = element("input", { type: "text", id: "note-title", maxlength: String(MAX_TITLE), required: "", autocomplete: "off" });
@@ -227,7 +228,8 @@ export class Notes {
       buttons.append(edit, move, remove);
     }
     const text = note.text ? [element("p", { class: "note-text" }, note.text)] : [];
-    return element("div", { class: "note-details" }, ...text, ...(note.published ? [hint("Published with this place.")] : []), buttons);
+    const when = note.time === null || !this.page.manifest.moving ? [] : [hint(`At ${note.time.toFixed(2)} s: flying there goes to that moment.`)];
+    return element("div", { class: "note-details" }, ...text, ...when, ...(note.published ? [hint("Published with this place.")] : []), buttons);
   }
   private actions(): HTMLElement[] {
     const load = textButton("Load notes", () => void this.importFile(), "plain", ICONS.load);

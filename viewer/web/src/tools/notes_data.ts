@@ -11,6 +11,8 @@ export interface Note {
   text: string;
   /** Where the camera stood: row-major 4x4 cam_from_world; and its angle. Flying to the note goes there. */
   view: { cam_from_world: number[]; vfov_deg: number } | null;
+  /** When it was placed, seconds of a scene that moves; null: nothing moves. */
+  time: number | null;
   /** Came with the published page: shown to all visitors, and not this visitor's to change. */
   published: boolean;
 }
@@ -27,12 +29,12 @@ export const MAX_LINK_CHARS = 4000;
 
 /** The file of notes: what "Save notes" writes, "Load notes" reads, and `recon publish --notes FILE` publishes, UTF-8 JSON:
  *
- *     {"recon_notes": 1, "notes": [{"at": [x, y, z], "title": "…", "text": "…", "view": {"cam_from_world": [16 numbers], "vfov_deg": 50} | null}]}
+ *     {"recon_notes": 1, "notes": [{"at": [x, y, z], "title": "…", "text": "…", "view": {"cam_from_world": [16 numbers], "vfov_deg": 50} | null, "time": s | null}]}
  *
  * `at` is in the world frame of the published files, in their units; `view` is where the camera stood, row-major, OpenCV, and its vertical
- * angle, 1 to 170. At most MAX_NOTES notes, MAX_TITLE and MAX_TEXT characters, MAX_FILE_BYTES bytes. Texts are plain text. */
+ * angle, 1 to 170; `time` (the key may be missing) is when, in a scene that moves. At most MAX_NOTES notes, MAX_TITLE and MAX_TEXT characters, MAX_FILE_BYTES bytes. Texts are plain text. */
 export function notesToJson(notes: readonly Note[]): string {
-  const plain = notes.map(({ at, title, text, view }) => ({ at, title, text, view }));
+  const plain = notes.map(({ at, title, text, view, time }) => ({ at, title, text, view, time }));
   return JSON.stringify({ recon_notes: 1, notes: plain }, null, 1) + "\n";
 }
 
@@ -53,13 +55,14 @@ export function notesFromJson(text: string, firstId: number, published = false):
 }
 
 function readNote(item: Record<string, unknown>, where: string, id: number, published: boolean): Note {
-  const view = item["view"];
+  const [view, time] = [item["view"], item["time"] ?? null];
   return {
     id,
     at: numbers(item["at"], 3, `${where}: at`) as Triple,
     title: plainText(item["title"] ?? "", MAX_TITLE, `${where}: title`),
     text: plainText(item["text"] ?? "", MAX_TEXT, `${where}: text`),
     view: view === null || view === undefined ? null : readView(asObject(view, `${where}: view`), where),
+    time: time === null ? null : numbers([time], 1, `${where}: time`)[0]!,
     published,
   };
 }
@@ -109,9 +112,9 @@ export function keyOf({ at, title, text }: Note): string {
   return JSON.stringify([at.map((x) => x.toFixed(4)), title, text]);
 }
 
-/** For a link: [x, y, z, title, text] each, or undefined when they are too long for one. */
+/** For a link: [x, y, z, title, text] each, and the time where there is one, or undefined when they are too long for one. */
 export function packNotes(notes: readonly Note[]): unknown {
-  const packed = notes.map(({ at, title, text }) => [...at, title, text]);
+  const packed = notes.map(({ at, title, text, time }) => [...at, title, text, ...(time === null ? [] : [time])]);
   return packed.length && JSON.stringify(packed).length <= MAX_LINK_CHARS ? packed : undefined;
 }
 
@@ -120,9 +123,9 @@ export function unpackNotes(value: unknown, firstId: number): Note[] {
   if (!Array.isArray(value)) return [];
   const notes: Note[] = [];
   for (const item of value.slice(0, MAX_NOTES)) {
-    if (!Array.isArray(item) || item.length !== 5) continue;
+    if (!Array.isArray(item) || (item.length !== 5 && item.length !== 6)) continue;
     try {
-      notes.push(readNote({ at: item.slice(0, 3), title: item[3], text: item[4] }, "note", firstId + notes.length, false));
+      notes.push(readNote({ at: item.slice(0, 3), title: item[3], text: item[4], time: item[5] }, "note", firstId + notes.length, false));
     } catch (error) {
       if (!(error instanceof NotesError)) throw error;
     }

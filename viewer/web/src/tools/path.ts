@@ -138,6 +138,7 @@ export class Path {
     this.selected = index;
     this.now = keyframe.time;
     void this.page.navigation.goTo(poseOf(keyframe.cam_from_world), { vfov_deg: keyframe.vfov_deg }, 0.8);
+    this.page.content.showMoment(keyframe.scene_time);
     this.changed();
   }
   play(): void {
@@ -161,7 +162,7 @@ export class Path {
     const view = this.sampler.at(time);
     void this.page.navigation.goTo(poseOf(view.cam_from_world), { vfov_deg: view.vfov_deg }, 0);
     this.left = this.page.navigation.pose;
-    if (view.scene_time !== null) void this.page.content.setTime(view.scene_time);
+    if (view.scene_time !== null) this.page.content.showMoment(view.scene_time);
     for (const tick of this.ticks) tick();
   }
   draw(): void {
@@ -189,7 +190,7 @@ export class Path {
   private frame(delta: number): void {
     if (!this.playing || this.page.renderer.xr.isPresenting) return;
     if (this.moved()) return this.pause();
-    if (!this.page.content.settled) return;
+    if (this.page.content.waits) return;
     const end = this.start + this.duration;
     let time = this.now + delta;
     if (this.path.loop && time > end) time -= this.duration;

@@ -60,6 +60,7 @@ export class Placer {
     this.placing = null;
     before?.interrupted();
     this.placing = placing;
+    this.page.content.player?.pause(); // what runs away cannot be pointed at
     this.page.ui.root.classList.add("placing");
     this.page.navigation.doubleTapFlies = false;
     this.cross.hidden = false;

@@ -52,6 +52,7 @@ export class Navigation implements Steering {
   private anchor: { point: THREE.Vector3; x: number; y: number; time: number } | null = null;
   private readonly listeners = new Set<() => void>();
   private readonly leavers = new Set<() => void>();
+  private readonly homecomings = new Set<() => void>();
   /** What lies under a point of the window, in the frame of three.js. */
   picker: (clientX: number, clientY: number) => THREE.Vector3 | null = () => null;
   /** Asked before the camera is sent somewhere, at once or not; true: it goes there at once. */
@@ -113,6 +114,10 @@ export class Navigation implements Steering {
   onLeave(listener: () => void): void {
     this.leavers.add(listener);
   }
+  /** Called when the camera is sent back to the start. */
+  onHome(listener: () => void): void {
+    this.homecomings.add(listener);
+  }
   /** Off while another part (measuring, VR) has pointer and camera. */
   get enabled(): boolean {
     return this.input.enabled;
@@ -134,6 +139,7 @@ export class Navigation implements Steering {
     const { start } = this.manifest;
     this.setMode("orbit");
     void this.goTo(poseOf(start.cam_from_world), { vfov_deg: angleFor(start.vfov_deg, ...this.stage.cssSize()) }, seconds, toYup(start.target));
+    for (const listener of this.homecomings) listener();
   }
   /** Move the camera there in some seconds (0: at once; as for all who want less motion). Resolves when it has arrived or was moved elsewhere. */
   goTo(pose: Pose, lens: Lens, seconds = 0.8, target?: THREE.Vector3): Promise<void> {

@@ -35,6 +35,7 @@ export class Stage {
   private wantsDraft = false;
   private drafting = false;
   private swapping = false;
+  private share = 1;
 
   constructor(container: HTMLElement, antialiased: boolean) {
     const canvas = document.createElement("canvas");
@@ -151,6 +152,20 @@ export class Stage {
   get drawsDraft(): boolean {
     return this.drafting;
   }
+  /** Of the canvas's sides, how much is drawn while all splats are: 1, or less where a device is slow. */
+  set sharpness(share: number) {
+    if (share === this.share || this.renderer.xr.isPresenting) return;
+    this.share = share;
+    this.resize();
+  }
+  /** Draw now, with all pixels, and give the canvas to `use` before it goes back to what it was. */
+  withAllPixels(use: (canvas: HTMLCanvasElement) => void): void {
+    const { share } = this;
+    this.sharpness = 1;
+    this.draw();
+    use(this.canvas);
+    this.sharpness = share;
+  }
   private async swap(): Promise<void> {
     this.swapping = true;
     while (this.drafting !== this.wantsDraft) {
@@ -166,7 +181,7 @@ export class Stage {
   resize(): void {
     const parent = this.canvas.parentElement;
     if (!parent || this.renderer.xr.isPresenting) return;
-    this.renderer.setPixelRatio((this.drafting ? DRAFT_PIXELS : 1) * Math.min(window.devicePixelRatio, MAX_PIXEL_RATIO));
+    this.renderer.setPixelRatio((this.drafting ? DRAFT_PIXELS : this.share) * Math.min(window.devicePixelRatio, MAX_PIXEL_RATIO));
     this.renderer.setSize(Math.max(1, parent.clientWidth), Math.max(1, parent.clientHeight), true);
     this.applyLens();
     for (const listener of this.resized) listener();
