@@ -292,7 +292,7 @@ def six_cameras(
     """Fixed cameras on an arc of 80 degrees, `frames` moments each; names cam1/0000.png ..."""
     angle = np.radians(np.linspace(-40, 40, cameras))
     height = 1.3 + 0.35 * (-1.0) ** np.arange(cameras)
-    centers = np.stack([3.7 * np.sin(angle), 0.4 - 3.7 * np.cos(angle), height], -1)
+    centers: Array = np.stack([3.7 * np.sin(angle), 0.4 - 3.7 * np.cos(angle), height], -1).astype(np.float64)
     camera, frame = (a.ravel() for a in np.meshgrid(np.arange(cameras), np.arange(frames), indexing="ij"))
     names = [f"cam{c + 1}/{f:04d}.png" for c, f in zip(camera, frame, strict=True)]
     return _scene(names, centers[camera], camera, frame, fps, size, play)
@@ -373,7 +373,7 @@ def as_folder(scene: MovingScene, folder: Path, times: bool = True, poses: bool 
 def at_rest(scene: MovingScene) -> MovingScene:
     """The same cameras at the same times, while nothing moves: all photos show what was there at 0 s."""
     _, first, pose = np.unique(scene.cameras.cam_from_world, axis=0, return_index=True, return_inverse=True)
-    once = [_render(scene.cameras, row, 0.0) for row in first.tolist()]
+    once = [_render(scene.cameras, row, 0.0, scene.play) for row in first.tolist()]
     seen = [once[i] for i in pose.reshape(-1).tolist()]
     photos, z, body, local, _ = (np.stack(part) for part in zip(*seen, strict=True))
     return replace(scene, photos=photos, z=z, body=body, local=local, moving=np.zeros(body.shape, bool))

@@ -90,8 +90,8 @@ def jitter(trained_scene: Any, scene: MovingScene, row: int = 0, moments: int = 
 
 
 def tremble(trained_scene: Any, scene: MovingScene, photos: int = 12, points: int = 600) -> float:
-    """How much the error of points of the room changes from photo to photo: the mean, over points that 4 of the photos or more see,
-    of the standard deviation of render - photo there, colours in 0..1. Of a camera that moves it is above 0 for a still scene too."""
+    """How much the error of points of the room changes from photo to photo: the mean, over points that 4 of the photos or
+    more see, of the standard deviation of render - photo there, colours in 0..1. Above 0 for a still scene too."""
     from scipy.ndimage import map_coordinates
 
     rows, rng = np.linspace(0, len(scene) - 1, photos).round().astype(int).tolist(), np.random.default_rng(0)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from render.initial import SceneSetup
 from render.kernels.plane_grid import plane_grid
-from render.motion import Motion, MotionConfig, MovingScene, swung
+from render.motion import Motion, MotionConfig, MovingScene
 
 PAIRS = list(itertools.combinations(range(4), 2))
 """The axes of the planes; 3 is time."""
@@ -39,9 +39,6 @@ class Gs4dConfig(MotionConfig):
     """Of the network's hidden layer."""
     moments: float = 0.5
     """Resolution of the planes in time, relative to the number of moments that were photographed."""
-    screw: bool = True
-    """The field's turns also swing splats' places about the middle of the box: where it is constant, bodies are rigid (Park et al.,
-    Nerfies, ICCV 2021, dense SE(3) field)."""
     lr_planes: float = 2e-2
     lr_network: float = 2e-3
     smooth: float = 1e-2
@@ -86,8 +83,7 @@ class Gs4dScene(MovingScene):
         hidden = torch.addmm(shared["network.in_bias"], torch.cat(read, -1), shared["network.in"]).relu()
         out = torch.addmm(shared["network.out_bias"], hidden, shared["network.out"])
         shift, turn, stretch = out.split(3, -1)
-        shift = self.setup.extent * shift
-        return (shift + swung(turn, mean - (low + high) / 2) if self.config.screw else shift), turn, stretch
+        return self.setup.extent * shift, turn, stretch
 
     def _planes(self, level: int) -> list[Tensor]:
         return [self._parameters.shared[f"plane.{level}.{i}{j}"] for i, j in PAIRS]

@@ -123,7 +123,7 @@ class NodesScene(MovingScene):
         return float((lengths / (node[j] - node[i]).norm(dim=-1).clamp_min(1e-12)).var(0).mean())
 
     def _pairs(self) -> Tensor:
-        """i64[E, 2], nodes and their neighbours: those nearest at rest and all along their paths (SC-GS, equation 8)."""
+        """i64[E, 2], nodes and their neighbours: those nearest at rest and all along their paths, as in SC-GS."""
         if self._edges is None:
             node = self._parameters.shared["node"].detach()
             track = self._parameters.shared["track"].detach()[..., :3]
@@ -155,11 +155,12 @@ class NodesScene(MovingScene):
         self._near = None
 
     def state(self) -> dict[str, Tensor]:
-        return super().state() | ({} if self._near is None else {"near": self._near})
+        found = {"near": self._near, "edges": self._edges}
+        return super().state() | {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         super().restore(state)
-        self._near, self._edges = state.get("near"), None
+        self._near, self._edges = state.get("near"), state.get("edges")
 
 
 def farthest(xyz: Tensor, count: int) -> Tensor:
