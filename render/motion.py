@@ -260,19 +260,25 @@ class MovingScene(GsScene):
         rows, columns = self._moving(), self._parameters.per_splat
         if len(rows) == 0:
             return
-        mean = columns["mean"].detach()[rows]
-        gate = columns["moves"].detach()[rows]
+        path, middle = self.path_lengths(rows)
+        still = path < self.config.settle * self.setup.extent
+        rest = rows[still]
+        shift, turn, stretch = (part[still] for part in middle)
+        held = moved([columns[name].detach()[rest] for name in MOVED], (shift, turn, stretch))
+        for name, column in zip(MOVED, held, strict=True):
+            columns[name][rest] = column
+        columns["moves"][rest] = 0.0
+
+    @torch.no_grad()
+    def path_lengths(self, rows: Tensor) -> tuple[Tensor, Motion]:
+        """f32[M], world units, how far the ends of rows i64[M] go from where they are on average; and their mean motion."""
+        columns = self._parameters.per_splat
+        mean, gate = columns["mean"].detach()[rows], columns["moves"].detach()[rows]
         looks = [self._motion(rows, mean, gate, i / (LOOKS - 1)) for i in range(LOOKS)]
         shift, turn, stretch = (torch.stack(parts) for parts in zip(*looks, strict=True))
         size = torch.exp(columns["log_scale"].detach()[rows].amax(-1))
         path = _span(shift) + size * (2 * _span(turn) + _span(stretch))
-        still = path < self.config.settle * self.setup.extent
-        rest = rows[still]
-        middle = shift.mean(0)[still], turn.mean(0)[still], stretch.mean(0)[still]
-        held = moved([columns[name].detach()[rest] for name in MOVED], middle)
-        for name, column in zip(MOVED, held, strict=True):
-            columns[name][rest] = column
-        columns["moves"][rest] = 0.0
+        return path, (shift.mean(0), turn.mean(0), stretch.mean(0))
 
     def state(self) -> dict[str, Tensor]:
         when = torch.tensor([self._progress, self._step], dtype=torch.float64)
@@ -288,6 +294,20 @@ def moved(rest: Sequence[Tensor], motion: Motion) -> tuple[Tensor, Tensor, Tenso
     (mean, log_scale, quat), (shift, turn, stretch) = rest, motion
     turned = quat_product(torch.cat([torch.ones_like(turn[:, :1]), turn], -1), quat)
     return mean + shift, log_scale + stretch, turned
+
+
+def swung(turn: Tensor, arm: Tensor) -> Tensor:
+    """How vectors [..., 3] change when the quaternion (1, turn) normalised turns them; exactly 0 for a turn of 0."""
+    cross = torch.linalg.cross(turn, arm)
+    return 2 * (cross + torch.linalg.cross(turn, cross)) / (1 + turn.square().sum(-1, keepdim=True))
+
+
+def swings(turn: Tensor) -> Tensor:
+    """f32[K, 3, 3]: R - 1 of the quaternions (1, turn) normalised; exactly 0 for turns of 0."""
+    x, y, z = turn.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
+    return 2 * (cross + cross @ cross) / (1 + turn.square().sum(-1))[:, None, None]
 
 
 def _span(path: Tensor) -> Tensor:

@@ -292,7 +292,7 @@ def six_cameras(
     """Fixed cameras on an arc of 80 degrees, `frames` moments each; names cam1/0000.png ..."""
     angle = np.radians(np.linspace(-40, 40, cameras))
     height = 1.3 + 0.35 * (-1.0) ** np.arange(cameras)
-    centers = np.stack([3.7 * np.sin(angle), 0.4 - 3.7 * np.cos(angle), height], -1)
+    centers: Array = np.stack([3.7 * np.sin(angle), 0.4 - 3.7 * np.cos(angle), height], -1).astype(np.float64)
     camera, frame = (a.ravel() for a in np.meshgrid(np.arange(cameras), np.arange(frames), indexing="ij"))
     names = [f"cam{c + 1}/{f:04d}.png" for c, f in zip(camera, frame, strict=True)]
     return _scene(names, centers[camera], camera, frame, fps, size, play)

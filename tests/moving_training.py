@@ -89,6 +89,37 @@ def jitter(trained_scene: Any, scene: MovingScene, row: int = 0, moments: int = 
     return float(frames.std(0)[~widened(moving)].mean())
 
 
+def tremble(trained_scene: Any, scene: MovingScene, photos: int = 12, points: int = 600) -> float:
+    """How much the error of points of the room changes from photo to photo: the mean, over points that 4 of the photos or
+    more see, of the standard deviation of render - photo there, colours in 0..1. Above 0 for a still scene too."""
+    from scipy.ndimage import map_coordinates
+
+    rows, rng = np.linspace(0, len(scene) - 1, photos).round().astype(int).tolist(), np.random.default_rng(0)
+    seen = np.full((photos, 3, points, 3), np.nan)
+    start = [rows[photos // 4], rows[photos // 2], rows[-photos // 4]]
+    pick = [rng.choice(np.flatnonzero(scene.body[row] == ROOM), points) for row in start]
+    for i, row in enumerate(rows):
+        residual = render(trained_scene, scene, row) - scene.photos[row] / 255.0
+        still = ~widened(scene.moving[row])
+        for j, (first, pixels) in enumerate(zip(start, pick, strict=True)):
+            xy, inside = _followed(scene, first, row, pixels)
+            x, y = np.where(inside[:, None], xy, 1.0).T
+            good = inside & still[y.astype(int), x.astype(int)]
+            at = np.stack([y, x]) - 0.5
+            for channel in range(3):
+                value = map_coordinates(residual[..., channel], at, order=1, mode="nearest")
+                seen[i, j, good, channel] = value[good]
+    seen = seen.reshape(photos, -1)
+    often = np.isfinite(seen).sum(0) >= 4
+    return float(np.nanstd(seen[:, often], axis=0).mean())
+
+
+def _followed(scene: MovingScene, row: int, other: int, pixels: NDArray) -> tuple[NDArray, NDArray]:
+    """correspondence() at some pixels, by their numbers."""
+    xy, inside = scene.correspondence(row, other)
+    return xy.reshape(-1, 2)[pixels], inside.ravel()[pixels]
+
+
 def path_error(trained_scene: Any, scene: MovingScene, moments: int = 12) -> dict[str, float]:
     """Splats that lie on the ball at the middle of the time, followed: the mean distance from their true paths, beside the mean
     length of these paths, both in metres; and how many they are."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from recon.cameras import Cameras
 from recon.errors import InputError
@@ -40,7 +41,7 @@ SETUP = SceneSetup(extent=2.0, near=0.05, splats=80, sh_degree=0, times=(1.0, 3.
 
 def small(kind: str, count: int = 40, **config: Any) -> Any:
     """A scene of random splats, in motion, whose motion is still zero."""
-    return config_of(kind)(**SMALL[kind], **config).load(SETUP, scene(count, bands=1, size=-1.5))
+    return config_of(kind)(**(SMALL[kind] | config)).load(SETUP, scene(count, bands=1, size=-1.5))
 
 
 def stirred(kind: str, **config: Any) -> Any:
@@ -128,6 +129,33 @@ def test_gradients_through_the_sink_are_those_of_autograd(kind: str) -> None:
         want = p.shared[name].grad
         assert want is not None and gradient is not None
         assert torch.allclose(gradient, want, atol=1e-4 * float(want.abs().max())), name
+
+
+def test_nodes_that_turn_together_carry_all_splats_as_one_body() -> None:
+    moving = small("gs_nodes")
+    shared, turn = moving.parameters().shared, torch.tensor([0.3, -0.2, 0.5])
+    x, y, z, w = torch.nn.functional.normalize(torch.cat([turn, torch.ones(1)]), dim=0).tolist()
+    rotation = torch.tensor(Rotation.from_quat([x, y, z, w]).as_matrix(), dtype=torch.float32)
+    with torch.no_grad():
+        shared["track"][..., 3:] = turn
+        shared["track"][..., :3] = (shared["node"] @ rotation.T - shared["node"]) / SETUP.extent
+    rest, later = moving.parameters().per_splat, moving.at(1.9)
+    assert torch.allclose(later.mean, rest["mean"] @ rotation.T, atol=1e-5)
+    turned = [
+        torch.tensor(Rotation.from_quat(q[:, [1, 2, 3, 0]]).as_matrix()) for q in (rest["quat"].detach(), later.quat)
+    ]
+    assert torch.allclose(turned[1].float(), rotation @ turned[0].float(), atol=1e-5)
+
+
+def test_nodes_that_part_are_no_neighbours() -> None:
+    """Two bodies whose nodes lie among each other at rest go different ways: neither bends, unless places at rest decide."""
+    bent = {}
+    for company in (1.0, 0.0):
+        moving = small("gs_nodes", 80, nodes=16, company=company)
+        with torch.no_grad():
+            moving.parameters().shared["track"][:, ::2, 0] = 30 * torch.linspace(-1, 1, 8)[:, None]
+        bent[company] = float(moving.bending(0.8).detach())
+    assert bent[1.0] < 1e-9 and bent[0.0] > 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)

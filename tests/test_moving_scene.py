@@ -12,7 +12,9 @@ from recon.sources import look
 from tests.moving_scene import (
     BALL,
     DOOR,
+    FIRST,
     ROOM,
+    TRIAL,
     as_folder,
     cast,
     colour,
@@ -32,7 +34,13 @@ def sampled(photo: NDArray, xy: NDArray) -> NDArray:
     )[0]
 
 
-@pytest.mark.parametrize("make, row, other", [(one_camera, 9, 12), (six_cameras, 16, 25), (six_cameras, 3, 4)])
+def trial():
+    return one_camera(play=TRIAL)
+
+
+@pytest.mark.parametrize(
+    "make, row, other", [(one_camera, 9, 12), (six_cameras, 16, 25), (six_cameras, 3, 4), (trial, 9, 12)]
+)
 def test_a_point_followed_through_time_lands_on_its_own_colour(make, row, other):
     scene = make()
     xy, seen = scene.correspondence(row, other)
@@ -49,6 +57,15 @@ def test_a_point_followed_through_time_lands_on_its_own_colour(make, row, other)
         assert np.median(np.abs(difference)) < 7
         if body != ROOM:
             assert np.median(np.abs(wrong)) > 4 * np.median(np.abs(difference))
+
+
+def test_what_is_tried_and_what_is_reported_have_no_photo_in_common():
+    first, other = one_camera(frames=3, size=(32, 24)), one_camera(frames=3, size=(32, 24), play=TRIAL)
+    local = np.random.default_rng(0).uniform(-1, 1, (4000, 3))
+    for body in (ROOM, DOOR, BALL):
+        assert np.abs(colour(body, local, FIRST.paint) - colour(body, local, TRIAL.paint)).mean() > 0.1
+    assert np.abs(first.photos.astype(int) - other.photos).mean() > 25
+    assert np.abs(first.cameras.centers - other.cameras.centers).max() > 0.2
 
 
 def test_scene_flow_is_the_derivative_of_motion():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from render.densify import Edit
 from render.initial import SceneSetup
-from render.motion import Motion, MotionConfig, MovingScene
+from render.motion import Motion, MotionConfig, MovingScene, swings, swung
 from render.scenes.gs import EDIT_EVERY
 
 NEIGHBOURS = 6
@@ -37,6 +37,8 @@ class NodesConfig(MotionConfig):
     lr_radius: float = 1e-2
     rigid: float = 1.0
     """Of the squared changes of the vectors between neighbouring nodes beyond their rotations, in units of the extent; 0: off."""
+    company: float = 1.0
+    """How much the nodes' paths count beside their places at rest when neighbours are sought that keep their distance; 0: not."""
     smooth: float = 0.1
     """Of the squared second differences of the nodes' paths over keyframes, in units of the extent and radians; 0: off."""
 
@@ -79,14 +81,20 @@ class NodesScene(MovingScene):
         return torch.einsum("k,knd->nd", track.new_tensor(weights) / 6, track[first : first + 4])
 
     def motion_at(self, rows: Tensor, mean: Tensor, s: float) -> Motion:
-        """Linear blend skinning of means and rotations."""
+        """Linear blend skinning of means and rotations.
+
+        Node k carries x to x + D_k x + (t_k - D_k p_k), D_k = R_k - 1; splats blend D_k, t_k - D_k p_k and the turn itself."""
         shared, near = self._parameters.shared, self._nearest()[rows]
+        node = shared["node"]
         shift, turn = self.path(s).split(3, -1)
-        arm = mean[:, None] - shared["node"][near]
-        weight = torch.softmax(-0.5 * arm.square().sum(-1) * torch.exp(-2 * shared["log_radius"][near]), 1)[..., None]
-        moved = self.setup.extent * shift[near] + swung(turn[near], arm)
-        blended = (weight * turn[near]).sum(1)
-        return (weight * moved).sum(1), blended, torch.zeros_like(blended)
+        swing = swings(turn)
+        carried = self.setup.extent * shift - torch.einsum("kij,kj->ki", swing, node)
+        away = (mean[:, None] - node[near]).square().sum(-1)
+        weight = torch.softmax(-0.5 * away * torch.exp(-2 * shared["log_radius"])[near], 1)
+        table = torch.cat([swing.flatten(1), carried, turn], 1)
+        blend = torch.nn.functional.embedding_bag(near, table, per_sample_weights=weight, mode="sum")
+        swung, carried, turned = blend[:, :9].view(-1, 3, 3), blend[:, 9:12], blend[:, 12:]
+        return (swung @ mean[..., None])[..., 0] + carried, turned, torch.zeros_like(turned)
 
     def motion_rates(self) -> dict[str, float]:
         return {"track": self.config.lr_track, "log_radius": self.config.lr_radius}
@@ -115,10 +123,13 @@ class NodesScene(MovingScene):
         return float((lengths / (node[j] - node[i]).norm(dim=-1).clamp_min(1e-12)).var(0).mean())
 
     def _pairs(self) -> Tensor:
-        """i64[E, 2], nodes and their neighbours."""
+        """i64[E, 2], nodes and their neighbours: those nearest at rest and all along their paths, as in SC-GS."""
         if self._edges is None:
             node = self._parameters.shared["node"].detach()
-            near = nearest(node, node, 1 + min(NEIGHBOURS, len(node) - 1))[:, 1:]
+            track = self._parameters.shared["track"].detach()[..., :3]
+            path = self.config.company * self.setup.extent * (track - track.mean(0)).permute(1, 0, 2).flatten(1)
+            along = torch.cat([node, path / math.sqrt(len(track))], 1)
+            near = nearest(along, along, 1 + min(NEIGHBOURS, len(node) - 1))[:, 1:]
             start = torch.arange(len(node), device=near.device)[:, None].expand_as(near)
             self._edges = torch.stack([start.reshape(-1), near.reshape(-1)], -1)
         return self._edges
@@ -136,7 +147,7 @@ class NodesScene(MovingScene):
     def after_step(self, step: int, progress: float) -> bool:
         edited = super().after_step(step, progress)
         if step % EDIT_EVERY == 0:
-            self._near = None
+            self._near = self._edges = None
         return edited
 
     def finish(self) -> None:
@@ -144,17 +155,12 @@ class NodesScene(MovingScene):
         self._near = None
 
     def state(self) -> dict[str, Tensor]:
-        return super().state() | ({} if self._near is None else {"near": self._near})
+        found = {"near": self._near, "edges": self._edges}
+        return super().state() | {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         super().restore(state)
-        self._near, self._edges = state.get("near"), None
-
-
-def swung(turn: Tensor, arm: Tensor) -> Tensor:
-    """How vectors [..., 3] change when the quaternion (1, turn) normalised turns them; exactly 0 for a turn of 0."""
-    cross = torch.linalg.cross(turn, arm)
-    return 2 * (cross + torch.linalg.cross(turn, cross)) / (1 + turn.square().sum(-1, keepdim=True))
+        self._near, self._edges = state.get("near"), state.get("edges")
 
 
 def farthest(xyz: Tensor, count: int) -> Tensor:

@@ -1,9 +1,11 @@
 """Scenes that move beside one that does not: python tests/bench/bench_moving.py synthetic|nrnerf|pose2sim [--budget CPU_SECONDS]
 
 synthetic: one moving camera and six fixed ones before a door and a ball (tests/moving_scene.py), with exact masks. Moving and
-static pixels of held-out photos, trembling of what stands still, paths of the splats on the ball, seconds a rendered frame (a
-ratio to that of kplanes where that scene is there), and --ablate: each term off, over --seeds, beside a negative control (gs4d on
-photos whose times are shuffled: motion that cannot be learned).
+static pixels of held-out photos, trembling of what stands still (jitter: colours over time in a camera that does not move, 0 for
+a still scene; tremble: errors of points of the room from photo to photo), paths of the splats on the ball, seconds a rendered
+frame (a ratio to that of kplanes where that scene is there). --ablate: each term off, over --seeds, beside negative controls
+(photos whose times are shuffled: motion that cannot be learned). Defaults are chosen with --play trial: other textures, paths
+and views; what is reported is the play "first".
 nrnerf, pose2sim: every 8th moment held out. -w DIR: a workspace with finished stages ingest and align; nrnerf makes one of the
 published poses without it. --masks DIR: NAME.png, white = moving; without masks only whole photos are judged.
 Budgets are CPU seconds (user and system, all threads) of the training loop. Film strips: photo, render, twice the error.
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +36,30 @@ from render.options import TrainOptions
 from render.scenes import SCENES, config_of
 from render.stage_train import initial_scene, training_data
 from render.train import prepare
-from tests.moving_scene import MovingScene, one_camera, six_cameras
-from tests.moving_training import OPTIONS, errors, film_strip, held_out, jitter, path_error, prepared, render, trained
+from tests.moving_scene import FIRST, TRIAL, MovingScene, one_camera, six_cameras
+from tests.moving_training import (
+    OPTIONS,
+    errors,
+    film_strip,
+    held_out,
+    jitter,
+    path_error,
+    prepared,
+    render,
+    trained,
+    tremble,
+)
 
+PLAYS = {"first": FIRST, "trial": TRIAL}
 ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "gs4d without smoothness": ("gs4d", {"smooth": 0.0, "variation": 0.0}),
     "gs4d without gates": ("gs4d", {"gate": 0.0, "settle": 0.0}),
     "gs4d without random points": ("gs4d", {"scatter": 0.0}),
     "gs_nodes without ARAP": ("gs_nodes", {"rigid": 0.0}),
+    "gs_nodes, neighbours at rest alone": ("gs_nodes", {"company": 0.0}),
     "gs_nodes without smoothness": ("gs_nodes", {"smooth": 0.0}),
 }
-CONTROL = "gs4d with shuffled times"
+CONTROLS = {f"{name} with shuffled times": (name, {}) for name in ("gs4d", "gs_nodes")}
 
 
 def main() -> None:
@@ -57,6 +73,7 @@ def main() -> None:
     parser.add_argument("--splats", type=int, help="default: 8000 (synthetic), 40000 (real)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--ablate", action="store_true")
+    parser.add_argument("--play", choices=list(PLAYS), default="first")
     parser.add_argument(
         "--config", type=json.loads, default={}, help="changes to the configs of moving splats, as JSON"
     )
@@ -66,7 +83,8 @@ def main() -> None:
     args.scenes = [name for name in args.scenes if name in SCENES]
     warm_up()
     values = synthetic(args) if args.what == "synthetic" else captured(args)
-    record(f"moving_{args.what}", values, seeds=args.seeds)
+    name = "_".join(["moving", args.what, *(["ablations"] if args.ablate else []), *{args.play} - {"first"}])
+    record(name, values, seeds=args.seeds)
 
 
 def options(args: argparse.Namespace, name: str, seed: int, long_side: int, splats: int) -> TrainOptions:
@@ -84,10 +102,12 @@ def synthetic(args: argparse.Namespace) -> dict[str, Any]:
     for which in args.cameras:
         side = args.long_side or 192
         size = (side, side * 3 // 4)
-        scene = one_camera(args.frames, size) if which == "one" else six_cameras(max(4, args.frames // 2), size, 12.0)
+        frames, play = max(4, args.frames // 2), PLAYS[args.play]
+        one_or_six = partial(one_camera, args.frames) if which == "one" else partial(six_cameras, frames, fps=12.0)
+        scene = one_or_six(size=size, play=play)
         runs = {name: (name, changes(args, name)) for name in args.scenes}
         if args.ablate:
-            runs |= ABLATIONS | {CONTROL: ("gs4d", {})}
+            runs |= ABLATIONS | CONTROLS
         out[which] = {label: [one(args, scene, label, *runs[label], s, which) for s in args.seeds] for label in runs}
         add_ratios(out[which])
     return out
@@ -97,7 +117,7 @@ def one(
     args: argparse.Namespace, scene: MovingScene, label: str, name: str, config: dict[str, Any], seed: int, which: str
 ) -> dict[str, float]:
     """Train one scene and measure it."""
-    shown = shuffled(scene, seed) if label == CONTROL else scene
+    shown = shuffled(scene, seed) if label in CONTROLS else scene
     with tempfile.TemporaryDirectory() as folder:
         run = prepared(shown, Path(folder), options(args, name, seed, 192, 8000), config, time.process_time)
         found = trained(run, name)
@@ -111,7 +131,7 @@ def one(
     values |= {"cpu_per_frame": drawn[0], "wall_per_frame": drawn[1], "cpu_seconds": run.pace.spent}
     if hasattr(found, "at"):
         values |= {f"ball_{key}": value for key, value in path_error(found, scene).items()}
-        values["splats"] = len(found.at())
+        values |= {"splats": len(found.at()), "tremble": tremble(found, scene)}
     if hasattr(found, "times") and "moves" in found.parameters().per_splat:
         values["moving_splats"] = int((found.parameters().per_splat["moves"] > 0).sum())
     if hasattr(found, "edge_variance"):
