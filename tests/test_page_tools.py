@@ -112,8 +112,10 @@ def test_a_jump_keeps_the_old_picture_until_the_new_one_is_sorted(tab: Tab) -> N
     old = tab.picture()
     tab.page.keyboard.press("]")
     held.wait_for(state="visible")
-    kept = tab.run("document.querySelector('.held').toDataURL() !== document.querySelector('#view').toDataURL()")
-    assert kept, "behind the old picture the camera has moved"
+    tab.page.wait_for_function(  # behind the old picture the camera moves, with the next frame
+        "document.querySelector('.held').toDataURL() !== document.querySelector('#view').toDataURL()"
+    )
+    assert held.is_visible()
     sign.wait_for(state="visible")
     held.wait_for(state="hidden")
     sign.wait_for(state="hidden")
