@@ -83,7 +83,9 @@ def main() -> None:
     args.scenes = [name for name in args.scenes if name in SCENES]
     warm_up()
     values = synthetic(args) if args.what == "synthetic" else captured(args)
-    name = "_".join(["moving", args.what, *(["ablations"] if args.ablate else []), *{args.play} - {"first"}])
+    cameras = args.cameras if args.what == "synthetic" and len(args.cameras) == 1 else []
+    ablations = ["ablations"] if args.ablate else []
+    name = "_".join(["moving", args.what, *cameras, *ablations, *{args.play} - {"first"}])
     record(name, values, seeds=args.seeds)
 
 

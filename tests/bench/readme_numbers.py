@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+import readme_scenes
+
 ROOT = Path(__file__).resolve().parents[2]
 KEPT, NEW = ROOT / "docs" / "numbers", ROOT / "build" / "bench"
 BEGIN, END = "<!-- numbers -->\n", "<!-- /numbers -->"
@@ -211,6 +213,7 @@ TABLE: dict[str, Callable[[Record], Iterator[Row]]] = {
     "rgbd": depth_camera,
     "page": published_page,
     "live": live_view,
+    **readme_scenes.TABLE,
     "blend": blending,
     "cli": command_line,
 }
