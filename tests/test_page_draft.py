@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser
 
+from tests.browser import wait_for
 from tests.page_browser import Tab, plain_server
 
 pytestmark = pytest.mark.browser
@@ -25,8 +26,8 @@ def tab(browser: Browser, site: Path) -> Iterator[Tab]:
         yield opened
 
 
-def wait_for(tab: Tab, drafting: bool) -> None:
-    tab.page.wait_for_function(f"() => {DRAFTING} === {str(drafting).lower()}", timeout=30_000)
+def wait_until(tab: Tab, drafting: bool) -> None:
+    wait_for(lambda: tab.run(DRAFTING) is drafting)
 
 
 def small(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -43,14 +44,14 @@ def test_a_draft_is_coarse_and_the_whole_comes_back(tab: Tab) -> None:
     tab.page.mouse.down()
     for step in range(1, 6):
         tab.page.mouse.move(320 + 4 * step, 240)
-    wait_for(tab, True)
+    wait_until(tab, True)
     tab.page.wait_for_timeout(1500)
     assert tab.run(DRAFTING)  # a hand holds the view
     tab.save("draft")
     draft = tab.picture()
     assert draft.shape == (288, 384, 3)
     tab.page.mouse.up()
-    wait_for(tab, False)
+    wait_until(tab, False)
     tab.rest()
     whole = tab.picture()
     assert whole.shape == before.shape

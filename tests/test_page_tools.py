@@ -112,9 +112,8 @@ def test_a_jump_keeps_the_old_picture_until_the_new_one_is_sorted(tab: Tab) -> N
     old = tab.picture()
     tab.page.keyboard.press("]")
     held.wait_for(state="visible")
-    tab.page.wait_for_function(  # behind the old picture the camera moves, with the next frame
-        "document.querySelector('.held').toDataURL() !== document.querySelector('#view').toDataURL()"
-    )
+    shown = "document.querySelector('.held').toDataURL() !== document.querySelector('#view').toDataURL()"
+    wait_for(lambda: tab.run(shown))  # behind the old picture the camera moves, with the next frame
     assert held.is_visible()
     sign.wait_for(state="visible")
     held.wait_for(state="hidden")
